@@ -1,0 +1,2 @@
+//! The `graded` command line.
+fn main() {}
