@@ -47,14 +47,18 @@ impl Ranking<'_> {
     }
 
     fn sort_by(&mut self, ties: impl Fn(&Hit<'_>, &Hit<'_>) -> Ordering) {
-        self.hits.sort_unstable_by(|a, b| {
-            // trec_eval keeps scores in C floats: 0.1 and 0.1 + 1e-12 are a tie there, and so they are here.
-            (b.score as f32)
-                .partial_cmp(&(a.score as f32))
-                .unwrap_or(Ordering::Equal)
-                .then_with(|| ties(a, b))
-        });
+        self.hits.sort_by(|a, b| score_key(a.score).cmp(&score_key(b.score)).then_with(|| ties(a, b)));
     }
+}
+
+/// A number that is smaller the better the score: equal exactly where two scores tie.
+///
+/// trec_eval keeps scores in C floats: 0.1 and 0.1 + 1e-12 are a tie there, and so they are here.
+#[inline]
+pub(crate) fn score_key(score: f64) -> u32 {
+    let bits = (score as f32 + 0.0).to_bits(); // adding zero makes -0.0 equal to 0.0
+    let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    !ascending
 }
 
 #[cfg(test)]
