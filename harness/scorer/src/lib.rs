@@ -1,1 +1,2 @@
 //! (written next)
+pub mod lexical;
