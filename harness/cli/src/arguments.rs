@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, Parser, Subcommand};
+use kernels::Device;
 
 use crate::commands::{agree, data, doctor, evaluate, model, recipe, shell};
 use crate::report::Format;
@@ -92,13 +93,15 @@ impl Options {
     ///
     /// # Errors
     /// When the device asked for is not on this machine; says why.
-    pub fn device(&self) -> anyhow::Result<kernels::Device> {
-        Ok(match self.device {
-            DeviceChoice::Auto => kernels::Device::auto(),
-            DeviceChoice::Scalar => kernels::Device::Scalar,
-            DeviceChoice::Simd => kernels::Device::simd()?,
-            DeviceChoice::Cuda => kernels::Device::cuda()?,
-        })
+    pub fn device(&self) -> anyhow::Result<Device> {
+        let device = match self.device {
+            DeviceChoice::Auto => Device::auto(),
+            DeviceChoice::Scalar => Device::Scalar,
+            DeviceChoice::Simd => Device::Simd,
+            DeviceChoice::Cuda => Device::Cuda,
+        };
+        device.require()?;
+        Ok(device)
     }
 }
 

@@ -5,7 +5,9 @@ mod arguments;
 mod cache;
 mod commands;
 mod exit;
+mod models;
 mod progress;
+mod pull;
 mod recipe;
 mod report;
 mod systems;
@@ -33,7 +35,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Recipe(command) => commands::recipe::run(command)?,
         Command::Data(command) => commands::data::run(command, options)?,
         Command::Model(command) => commands::model::run(command, options)?,
-        Command::Doctor(command) => commands::doctor::run(command)?,
+        Command::Doctor(command) => commands::doctor::run(command, options)?,
         Command::Completions(command) => return commands::shell::completions(command),
         Command::Manual(command) => return commands::shell::manual(command),
     };

@@ -1,0 +1,107 @@
+//! `graded model`: encoders as files: what there is, what is in one, fetching, packing, distilling.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Finished;
+use crate::arguments::Options;
+use crate::report::{Cell, Report, Table};
+use crate::{cache, models};
+
+/// Subcommands of `graded model`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The encoders at hand and those that can be pulled
+    List,
+    /// What a bundle holds: kind, sizes, prompts, tensors, digest
+    Inspect {
+        /// `embedded`, a pulled model's name, or a bundle's file or folder
+        bundle: String,
+    },
+    /// Fetch a model into the cache, resumed and checked against pinned digests
+    Pull {
+        /// Its name, as `graded model list` prints it
+        name: String,
+        /// Take the files from this folder instead of the network
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Write a bundle as one file
+    Export {
+        /// `embedded`, a pulled model's name, or a bundle's folder
+        bundle: String,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Distil a teacher into a static table: one vector a token, a few megabytes, a thousand times faster
+    Distill(Distill),
+}
+
+/// Flags of `graded model distill`.
+#[derive(Debug, Args)]
+pub struct Distill {
+    /// The teacher: a pulled model's name, or a bundle's file or folder
+    teacher: String,
+    /// The bundle file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// How many dimensions the vectors keep
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    dimensions: usize,
+    /// A file of texts, one a line, whose teacher embeddings the token vectors are fitted to
+    #[arg(long, value_name = "FILE")]
+    texts: Option<PathBuf>,
+}
+
+/// Runs `graded model`.
+pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
+    match command {
+        Command::List => list(),
+        Command::Inspect { bundle } => inspect(bundle),
+        Command::Pull { name, from } => {
+            let folder = models::pull(name, from.as_deref(), options)?;
+            let mut table = Table::new(["model", "folder"]);
+            table.push(vec![Cell::text(name), Cell::text(folder.display().to_string())]);
+            Ok(Report::of_rows(table).into())
+        }
+        Command::Export { bundle, out } => export(bundle, out),
+        Command::Distill(command) => distill(command, options),
+    }
+}
+
+fn list() -> anyhow::Result<Finished> {
+    let mut table = Table::new(["model", "state", "bytes", "licence", "description"]);
+    table.push(vec![
+        Cell::text(models::EMBEDDED),
+        Cell::text("embedded"),
+        Cell::count(scorer::EMBEDDED.len()),
+        Cell::text("Apache-2.0"),
+        Cell::text("Static token table distilled from all-MiniLM-L6-v2"),
+    ]);
+    let pulled = super::doctor::folders(&cache::models()?);
+    let manifests = models::manifests()?;
+    for manifest in &manifests {
+        let state = if pulled.contains(&manifest.name) { "pulled" } else { "can be pulled" };
+        table.push(vec![
+            Cell::text(&manifest.name),
+            Cell::text(state),
+            Cell::Count(manifest.bytes()),
+            Cell::text(&manifest.licence),
+            Cell::text(&manifest.description),
+        ]);
+    }
+    Ok(Report::of_rows(table).into())
+}
+
+fn export(name: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
+    let bundle = models::bundle(name)?;
+    let bytes = bundle.to_bytes();
+    cache::write_whole(out, &bytes)?;
+    let mut table = Table::new(["bundle", "file", "bytes", "digest"]);
+    let file = out.display().to_string();
+    table.push(vec![Cell::text(name), Cell::text(file), Cell::count(bytes.len()), Cell::text(bundle.digest())]);
+    Ok(Report::of_rows(table).into())
+}
