@@ -1,1 +1,13 @@
-//! (written next)
+//! Slices in, slices out: the numeric kernels under retrieval, the losses and the scorer.
+//!
+//! Each operation is a folder: `mod.rs` gives formula, shapes and rules and picks the device, `scalar.rs` is
+//! the definition in plain loops, `simd.rs` the same on vector instructions. This crate never hears of text,
+//! files, clocks or the environment.
+
+pub mod device;
+pub mod error;
+pub mod matrix;
+
+pub use device::{Device, InstructionSet, Unavailable};
+pub use error::{Error, Result};
+pub use matrix::Matrix;
