@@ -4,11 +4,15 @@
 //! Nothing here reads a file, a clock or the environment: values in, values out. `datasets` reads the files,
 //! the command line does the rest. The crate compiles for `wasm32-unknown-unknown` and gives the same bits there.
 
+pub mod agreement;
 pub mod grade;
 pub mod judgments;
 pub mod pair;
 pub mod ranking;
+pub mod resampling;
 pub mod scale;
+pub mod significance;
+pub mod undefined;
 
 pub use grade::Grade;
 pub use judgments::{Judgments, QueryJudgments};
