@@ -4,6 +4,7 @@
 //! Nothing here reads a file, a clock or the environment: values in, values out. `datasets` reads the files,
 //! the command line does the rest. The crate compiles for `wasm32-unknown-unknown` and gives the same bits there.
 
+pub mod agreement;
 pub mod evaluation;
 pub mod grade;
 pub mod judged_ranking;
@@ -12,7 +13,10 @@ pub mod list;
 pub mod measures;
 pub mod pair;
 pub mod ranking;
+pub mod resampling;
 pub mod scale;
+pub mod significance;
+pub mod undefined;
 
 pub use evaluation::{
     Evaluation, EvaluationError, EvaluationOptions, Evaluator, Outcome, QueryEvaluation, SelfHits,
