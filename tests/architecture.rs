@@ -8,7 +8,8 @@ use serde_json::Value;
 fn workspace() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments = ["metadata", "--no-deps", "--format-version", "1"];
-    let output = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let output =
+        Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -18,7 +19,8 @@ fn edges(workspace: &Value) -> Vec<(&str, &str)> {
     let packages = workspace["packages"].as_array().unwrap().iter();
     packages
         .flat_map(|package| {
-            let ordinary = package["dependencies"].as_array().unwrap().iter().filter(|edge| edge["kind"].is_null());
+            let ordinary =
+                package["dependencies"].as_array().unwrap().iter().filter(|edge| edge["kind"].is_null());
             ordinary.map(|edge| (package["name"].as_str().unwrap(), edge["name"].as_str().unwrap()))
         })
         .collect()
@@ -45,14 +47,20 @@ fn some_dependencies_are_for_named_crates_only() {
     let only_in = workspace["metadata"]["only-in"].as_object().unwrap();
     for (name, dependency) in edges(&workspace) {
         let Some(rooms) = only_in.get(dependency) else { continue };
-        assert!(rooms.as_array().unwrap().iter().any(|room| room == name), "{name} may not depend on {dependency}");
+        assert!(
+            rooms.as_array().unwrap().iter().any(|room| room == name),
+            "{name} may not depend on {dependency}"
+        );
     }
 }
 
 #[test]
 fn one_regex_engine_natively_and_in_the_browser() {
     let lock = include_str!("../Cargo.lock");
-    assert!(!lock.contains("name = \"onig\""), "onig in Cargo.lock: tokens would differ between native and Wasm");
+    assert!(
+        !lock.contains("name = \"onig\""),
+        "onig in Cargo.lock: tokens would differ between native and Wasm"
+    );
 }
 
 #[test]

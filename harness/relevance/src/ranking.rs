@@ -1,6 +1,8 @@
 //! A ranking: the documents a system returned for one query, with their scores, and the order ties stand in.
 
 use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
 
 /// One returned document.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +35,33 @@ pub enum TieOrder {
     DocidAscending,
     /// The expectation of each measure over all orders of the tied documents.
     Expected,
+}
+
+/// What was written is no order of ties.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no order of ties; expected trec, run, docid-asc or expected")]
+pub struct UnknownTieOrder(String);
+
+impl fmt::Display for TieOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trec => "trec",
+            Self::Run => "run",
+            Self::DocidAscending => "docid-asc",
+            Self::Expected => "expected",
+        })
+    }
+}
+
+impl FromStr for TieOrder {
+    type Err = UnknownTieOrder;
+
+    fn from_str(written: &str) -> Result<Self, UnknownTieOrder> {
+        let all = [Self::Trec, Self::Run, Self::DocidAscending, Self::Expected];
+        all.into_iter()
+            .find(|ties| ties.to_string() == written)
+            .ok_or_else(|| UnknownTieOrder(written.to_owned()))
+    }
 }
 
 impl Ranking<'_> {

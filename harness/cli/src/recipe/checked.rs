@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use relevance::fusion::Fusion;
-use relevance::measures::Measure;
-use relevance::TieOrder;
+use relevance::{Measure, SelfHits, TieOrder, parse_measures};
 use scorer::lexical::{Analyzer, Bm25Parameters};
 
 use super::written::{Claim, Data, Evaluation, RecipeFile, Scorer};
@@ -12,6 +11,8 @@ use crate::exit::Usage;
 
 /// How many documents each system returns where nothing else is said: TREC's customary depth.
 const DEFAULT_DEPTH: usize = 1000;
+/// What is measured where nothing else is said.
+const DEFAULT_MEASURES: &str = "nDCG@10 R@100 AP(rel=1) AP(rel=2) AP(rel=3) RR@10";
 
 /// A complete recipe.
 #[derive(Clone, Debug)]
@@ -26,14 +27,16 @@ pub struct Recipe {
     pub fusions: Vec<Fusion>,
     /// How many documents each system returns a query.
     pub depth: usize,
+    /// Whether only the documents judged for a query are ranked for it.
+    pub judged_candidates: bool,
     /// The measures, in the order they are printed.
     pub measures: Vec<Measure>,
     /// The order of tied documents.
     pub ties: TieOrder,
     /// Whether only queries of both judgments and run count.
     pub intersect: bool,
-    /// What happens to documents whose id is the query's.
-    pub self_hits: SelfHits,
+    /// What happens to documents whose id is the query's; `None`: what the collection's manifest says.
+    pub self_hits: Option<SelfHits>,
     /// The system the others are compared with.
     pub baseline: Option<String>,
 }
@@ -71,18 +74,6 @@ pub enum SystemChoice {
     Encoder(String),
 }
 
-/// What happens to documents whose id is the query's (ArguAna's queries are documents of its own corpus).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SelfHits {
-    /// What the collection's manifest says; kept where it says nothing.
-    #[default]
-    AsCollection,
-    /// They count like any other document.
-    Keep,
-    /// They are taken out of every ranking.
-    Drop,
-}
-
 impl RecipeFile {
     /// Completes the recipe: defaults filled in, every name parsed.
     ///
@@ -104,8 +95,10 @@ impl RecipeFile {
         if depth == 0 {
             return Err(Usage::new("scorer.depth (--depth): expected at least 1, found 0"));
         }
+        let judged_candidates = self.scorer.judged_candidates.unwrap_or(matches!(source, Source::Pairs { .. }));
         Ok(Recipe {
             claim: self.claim,
+            judged_candidates,
             source,
             systems,
             fusions,
@@ -135,16 +128,16 @@ impl Recipe {
             systems: (!systems.is_empty()).then_some(systems),
             fuse: Some(self.fusions.iter().map(ToString::to_string).collect()),
             depth: Some(self.depth),
+            judged_candidates: Some(self.judged_candidates),
         };
         let evaluation = Evaluation {
             measures: Some(self.measures.iter().map(ToString::to_string).collect()),
             ties: Some(self.ties.to_string()),
             intersect: Some(self.intersect),
-            self_hits: match self.self_hits {
-                SelfHits::AsCollection => None,
-                SelfHits::Keep => Some("keep".to_owned()),
-                SelfHits::Drop => Some("drop".to_owned()),
-            },
+            self_hits: self.self_hits.map(|choice| match choice {
+                SelfHits::Keep => "keep".to_owned(),
+                SelfHits::Drop => "drop".to_owned(),
+            }),
             baseline: self.baseline.clone(),
         };
         RecipeFile { claim: self.claim.clone(), data, scorer, evaluation }
@@ -213,20 +206,16 @@ fn system(written: &str) -> anyhow::Result<SystemChoice> {
 }
 
 fn measures(evaluation: &Evaluation) -> anyhow::Result<Vec<Measure>> {
-    let customary = || ["nDCG@10", "R@100", "AP(rel=1)", "AP(rel=2)", "AP(rel=3)", "RR@10"].map(str::to_owned).into();
-    let names = evaluation.measures.clone().unwrap_or_else(customary).join(" ");
-    let measures = Measure::parse_list(&names).map_err(|error| Usage::new(format!("evaluation.measures: {error}")))?;
-    if measures.is_empty() {
-        return Err(Usage::new("evaluation.measures (--measures): expected at least one measure"));
-    }
-    Ok(measures)
+    let written = evaluation.measures.as_ref().map(|names| names.join(" "));
+    let names = written.as_deref().unwrap_or(DEFAULT_MEASURES);
+    parse_measures(names).map_err(|error| Usage::new(format!("evaluation.measures (--measures): {error}")))
 }
 
-fn self_hits(written: Option<&str>) -> anyhow::Result<SelfHits> {
+fn self_hits(written: Option<&str>) -> anyhow::Result<Option<SelfHits>> {
     match written {
-        None => Ok(SelfHits::AsCollection),
-        Some("keep") => Ok(SelfHits::Keep),
-        Some("drop") => Ok(SelfHits::Drop),
+        None => Ok(None),
+        Some("keep") => Ok(Some(SelfHits::Keep)),
+        Some("drop") => Ok(Some(SelfHits::Drop)),
         Some(other) => {
             Err(Usage::new(format!("evaluation.self_hits (--self-hits): expected keep or drop, found {other}")))
         }

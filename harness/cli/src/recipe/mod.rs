@@ -5,7 +5,7 @@
 mod checked;
 mod written;
 
-pub use checked::{Recipe, SelfHits, Source, SystemChoice};
+pub use checked::{Recipe, Source, SystemChoice};
 pub use written::RecipeFile;
 
 /// The recipe of the embedded default.

@@ -73,6 +73,9 @@ pub struct Scorer {
     /// How many documents each system returns a query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
+    /// Rank only the documents judged for each query, as a re-ranker would. Labelled pairs: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_candidates: Option<bool>,
 }
 
 /// `[evaluation]`: the measures and their rules.

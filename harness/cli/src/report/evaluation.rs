@@ -1,7 +1,9 @@
 //! The result of `graded evaluate`, said: one row a system, comparisons with a baseline, values per query.
 
 use relevance::evaluation::{Evaluation, SelfHits};
-use relevance::significance;
+use relevance::resampling::Bootstrap;
+use relevance::significance::{self, Comparison, Randomization, Settings};
+use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 
 use super::{Cell, Report, Table};
@@ -49,17 +51,17 @@ pub fn report(done: &Evaluated, recipe: &Recipe, per_query: bool, options: &Opti
     };
     let mut tables = vec![summary(done, recipe)];
     if !comparisons.is_empty() {
-        tables.push(comparison_table(done, recipe, &comparisons));
+        tables.push(comparison_table(&comparisons, recipe.baseline.as_deref().unwrap_or_default()));
     }
     if per_query {
         tables.insert(0, query_table(done));
     }
-    let mut documents = done.systems.iter().map(|system| document(done, system, recipe, per_query, options));
-    let documents = documents.by_ref().collect::<anyhow::Result<Vec<_>>>()?;
+    let documents = done.systems.iter().map(|system| document(done, system, recipe, per_query, options));
+    let documents = documents.collect::<anyhow::Result<Vec<_>>>()?;
     let json = match <[Value; 1]>::try_from(documents.clone()) {
         Ok([only]) => only,
         Err(_) => {
-            let comparisons = comparisons.iter().map(Comparison::json).collect::<Vec<_>>();
+            let comparisons = comparisons.iter().map(Compared::json).collect::<Vec<_>>();
             json!({ "dataset": done.dataset, "systems": documents, "comparisons": comparisons })
         }
     };
@@ -177,25 +179,87 @@ fn document(
 }
 
 /// One system against the baseline by one measure.
-struct Comparison {
+struct Compared {
     system: String,
     measure: String,
-    difference: f64,
-    randomization_p: Option<f64>,
-    t_test_p: Option<f64>,
-    /// Of the randomization test, over all comparisons of the report.
-    holm_p: Option<f64>,
-    wins: usize,
-    ties: usize,
-    losses: usize,
+    comparison: Comparison,
 }
 
-impl Comparison {
+impl Compared {
     fn json(&self) -> Value {
+        let found = &self.comparison;
         json!({
-            "system": self.system, "measure": self.measure, "difference": self.difference,
-            "randomization_p": self.randomization_p, "t_test_p": self.t_test_p, "holm_p": self.holm_p,
-            "wins": self.wins, "ties": self.ties, "losses": self.losses,
+            "system": self.system,
+            "measure": self.measure,
+            "queries": found.queries,
+            "difference": found.mean_difference,
+            "interval": found.interval.ok().map(|interval| [interval.lower, interval.upper]),
+            "randomization_p": found.randomization.ok().map(|test| test.p),
+            "t_test_p": found.t_test.ok().map(|test| test.p),
+            "holm_p": found.holm_p.ok(),
+            "cohens_d": found.cohens_d.ok(),
+            "wins": found.outcomes.wins,
+            "ties": found.outcomes.ties,
+            "losses": found.outcomes.losses,
         })
     }
+}
+
+/// Every system but the baseline, by every measure, over the queries both answer for. Holm's correction is over all of
+/// them.
+fn compare(done: &Evaluated, baseline: &str, options: &Options) -> anyhow::Result<Vec<Compared>> {
+    let names = done.systems.iter().map(|system| system.name.as_str()).collect::<Vec<_>>();
+    let Some(base) = done.systems.iter().find(|system| system.name == baseline) else {
+        return Err(Usage::new(format!("--baseline: expected one of {}, found {baseline}", names.join(", "))));
+    };
+    let others = done.systems.iter().filter(|system| system.name != baseline);
+    let measures = &base.evaluation.measures;
+    let mut what = Vec::new();
+    let mut values = Vec::new();
+    for system in others {
+        for (at, measure) in measures.iter().enumerate() {
+            what.push((system.name.clone(), measure.to_string()));
+            values.push(paired(&base.evaluation, &system.evaluation, at));
+        }
+    }
+    let settings = Settings {
+        randomization: Randomization { seed: options.seed, ..Randomization::default() },
+        bootstrap: Bootstrap::default().with_seed(options.seed),
+    };
+    let pairs = values.iter().map(|(base, system)| (base.as_slice(), system.as_slice())).collect::<Vec<_>>();
+    let found = significance::compare(&pairs, &settings)
+        .map_err(|reason| Usage::new(format!("--baseline: nothing can be compared: {reason}")))?;
+    Ok(what.into_iter().zip(found).map(|((system, measure), comparison)| Compared { system, measure, comparison }).collect())
+}
+
+/// The values of the queries both evaluations hold, in the order of the judgments.
+fn paired(base: &Evaluation, system: &Evaluation, measure: usize) -> (Vec<f64>, Vec<f64>) {
+    // Both hold judged queries in the order of the judgments; `--intersect` leaves out what a system does not answer.
+    let theirs: FxHashMap<_, _> = system.queries.iter().map(|query| (&query.query, query.values[measure])).collect();
+    base.queries.iter().filter_map(|query| Some((query.values[measure], *theirs.get(&query.query)?))).unzip()
+}
+
+fn comparison_table(comparisons: &[Compared], baseline: &str) -> Table {
+    let columns = ["system", "measure", "difference", "95 % interval", "p (random.)", "p (t)", "p (Holm)", "win/tie/loss"];
+    let mut table = Table::new(columns).titled(format!("against {baseline}"));
+    for Compared { system, measure, comparison } in comparisons {
+        let p = |p: Option<f64>| p.map_or(Cell::Empty, Cell::Probability);
+        let interval = comparison.interval.ok();
+        let interval = interval.map(|interval| format!("{:+.4} {:+.4}", interval.lower, interval.upper));
+        let outcomes = &comparison.outcomes;
+        table.push(vec![
+            Cell::text(system),
+            Cell::text(measure),
+            Cell::Value(comparison.mean_difference),
+            Cell::text(interval.unwrap_or_default()),
+            p(comparison.randomization.ok().map(|test| test.p)),
+            p(comparison.t_test.ok().map(|test| test.p)),
+            p(comparison.holm_p.ok()),
+            Cell::text(format!("{}/{}/{}", outcomes.wins, outcomes.ties, outcomes.losses)),
+        ]);
+    }
+    table.notes = vec![
+        "paired over queries: randomization test (two-sided), t-test; Holm's correction over all rows".to_owned(),
+    ];
+    table
 }

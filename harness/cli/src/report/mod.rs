@@ -1,7 +1,9 @@
 //! What a command has to say, once: tables for people, JSON for programs. The exporters beside this file only write
 //! it down; none of them computes.
 
+pub mod agreement;
 mod csv;
+pub mod evaluation;
 mod json;
 mod markdown;
 mod table;

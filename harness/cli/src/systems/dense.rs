@@ -125,7 +125,7 @@ impl<'a> Vectors<'a> {
     fn encode(&mut self, role: Role, part: &[(embedding_store::Key, &str)], bar: &ProgressBar) -> anyhow::Result<()> {
         let (keys, texts): (Vec<_>, Vec<_>) = part.iter().copied().unzip();
         let encoded = self.encoder.encode(&texts, role)?;
-        self.store.append(&keys, encoded.values())?;
+        self.store.append(&keys, &encoded.values)?;
         bar.inc(part.len() as u64);
         Ok(())
     }
