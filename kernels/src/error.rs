@@ -144,4 +144,11 @@ pub enum Error {
         /// The name given.
         name: String,
     },
+
+    /// A metric name that is neither dot nor cosine.
+    #[error("unknown metric {name:?}; expected dot or cosine")]
+    UnknownMetric {
+        /// The name given.
+        name: String,
+    },
 }

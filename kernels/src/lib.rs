@@ -7,6 +7,9 @@
 pub mod device;
 pub mod error;
 pub mod matrix;
+pub mod similarity;
+pub mod top_k;
+mod workers;
 
 pub use device::{Device, InstructionSet, Unavailable};
 pub use error::{Error, Result};

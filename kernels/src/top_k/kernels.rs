@@ -1,0 +1,402 @@
+//! The inner loops of the scan, written once over [`Vector`]: a register tile of many queries against a few
+//! documents, and one query against a run of documents.
+//!
+//! A tile keeps `P` registers of queries (one query per lane) times `R` documents in accumulators. Queries are
+//! packed so that one column of all the tile's queries is contiguous; documents are read where they lie, one
+//! value broadcast at a time. After the last column each similarity meets its query's threshold, and the
+//! caller learns which ones did not stay below.
+
+use super::vector::Vector;
+use crate::device::InstructionSet;
+
+/// The most registers of accumulators a tile has.
+pub(crate) const MAX_REGISTERS: usize = 24;
+/// The most queries in the lanes of a register.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Documents as the kernels read them.
+pub(crate) trait Element: Copy + Default {
+    /// Values read at a time: rows are padded to a multiple of it.
+    const GROUP: usize;
+}
+
+impl Element for f32 {
+    const GROUP: usize = 1;
+}
+
+/// A code of the 8-bit copy.
+impl Element for i8 {
+    const GROUP: usize = 4;
+}
+
+/// What a kernel is given. Rows have `columns` values, a multiple of [`Element::GROUP`].
+pub(crate) struct Block<'a, T> {
+    /// `columns` x `width` values for a tile (in groups: group `g` of all queries, then group `g + 1`), or one
+    /// query of `columns` values.
+    pub queries: &'a [T],
+    /// Rows of documents, `stride` values apart.
+    pub documents: &'a [T],
+    pub stride: usize,
+    pub columns: usize,
+    /// Per document: the sum of its codes. Empty for f32.
+    pub code_sums: &'a [i32],
+}
+
+/// The products of a tile and which of them to look at.
+pub(crate) struct Hits {
+    /// Per document and register of queries: one bit per query not below its threshold.
+    pub masks: [u32; MAX_REGISTERS],
+    /// Per document and register of queries: the weighted products. Only written when a bit is set.
+    pub products: [[f32; MAX_LANES]; MAX_REGISTERS],
+}
+
+impl Hits {
+    pub fn new() -> Hits {
+        Hits { masks: [0; MAX_REGISTERS], products: [[0.0; MAX_LANES]; MAX_REGISTERS] }
+    }
+}
+
+/// Multiplies a tile, weighs the products, compares them with the thresholds; true if any is not below.
+type TileKernel<T> = unsafe fn(&Block<'_, T>, weights: &[f32], thresholds: &[f32], hits: &mut Hits) -> bool;
+
+/// Multiplies one query with as many documents as there are products.
+type RowKernel<T> = unsafe fn(&Block<'_, T>, products: &mut [f32]);
+
+/// The kernels of an instruction set for one element type.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels<T> {
+    /// Queries per register.
+    pub lanes: usize,
+    /// Registers of queries in a tile.
+    pub registers: usize,
+    /// Documents in a tile.
+    pub documents: usize,
+    /// What the codes of a query are raised by.
+    pub code_offset: i32,
+    tile: TileKernel<T>,
+    rows: RowKernel<T>,
+}
+
+impl<T: Element> Kernels<T> {
+    /// Queries in a tile.
+    pub fn width(&self) -> usize {
+        self.registers * self.lanes
+    }
+
+    /// Runs the tile kernel: `self.width()` queries, `self.documents` documents.
+    pub fn tile(&self, block: &Block<'_, T>, weights: &[f32], thresholds: &[f32], hits: &mut Hits) -> bool {
+        check(block, self.documents, block.columns * self.width());
+        assert!(weights.len() >= self.documents && thresholds.len() >= self.width());
+        // SAFETY: `Kernels` are only made for an available instruction set, and every slice was just found
+        // long enough.
+        unsafe { (self.tile)(block, weights, thresholds, hits) }
+    }
+
+    /// Runs the row kernel: one query, `products.len()` documents.
+    pub fn rows(&self, block: &Block<'_, T>, products: &mut [f32]) {
+        check(block, products.len(), block.columns);
+        // SAFETY: as above.
+        unsafe { (self.rows)(block, products) }
+    }
+}
+
+fn check<T: Element>(block: &Block<'_, T>, documents: usize, queries: usize) {
+    assert!(block.columns.is_multiple_of(T::GROUP) && block.stride >= block.columns);
+    assert!(documents == 0 || block.documents.len() >= (documents - 1) * block.stride + block.columns);
+    assert!(block.queries.len() >= queries);
+    assert!(T::GROUP == 1 || block.code_sums.len() >= documents);
+}
+
+impl Kernels<f32> {
+    /// The kernels for f32 documents on an instruction set that is available.
+    pub fn floats(set: InstructionSet) -> Kernels<f32> {
+        assert!(set.is_available(), "{set} is not available");
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::floats(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::floats(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Vnni => avx512_vnni::floats(),
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon => neon::floats(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            InstructionSet::Simd128 => simd128::floats(),
+            #[allow(unreachable_patterns)]
+            other => unreachable!("{other} was found available"),
+        }
+    }
+}
+
+impl Kernels<i8> {
+    /// The kernels for 8-bit copies on an instruction set that is available.
+    pub fn codes(set: InstructionSet) -> Kernels<i8> {
+        assert!(set.is_available(), "{set} is not available");
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::codes(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::codes(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Vnni => avx512_vnni::codes(),
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon => neon::codes(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            InstructionSet::Simd128 => simd128::codes(),
+            #[allow(unreachable_patterns)]
+            other => unreachable!("{other} was found available"),
+        }
+    }
+}
+
+/// The generic bodies below, compiled for one instruction set, with the registers of queries and the documents
+/// of its tiles: as many accumulators as fit beside a column of queries and one broadcast value.
+macro_rules! compile {
+    ($module:ident, $vector:ty, $features:literal, floats $fp:literal x $fr:literal, codes $cp:literal x $cr:literal) => {
+        mod $module {
+            use super::*;
+
+            pub fn floats() -> Kernels<f32> {
+                let lanes = <$vector>::LANES;
+                let (tile, rows) = (float_tile as TileKernel<f32>, float_rows as RowKernel<f32>);
+                Kernels { lanes, registers: $fp, documents: $fr, code_offset: 0, tile, rows }
+            }
+
+            pub fn codes() -> Kernels<i8> {
+                let (lanes, code_offset) = (<$vector>::LANES, <$vector>::CODE_OFFSET);
+                let (tile, rows) = (code_tile as TileKernel<i8>, code_rows as RowKernel<i8>);
+                Kernels { lanes, registers: $cp, documents: $cr, code_offset, tile, rows }
+            }
+
+            /// # Safety
+            /// The instruction set is available and the slices are long enough for the tile.
+            #[target_feature(enable = $features)]
+            unsafe fn float_tile(block: &Block<'_, f32>, w: &[f32], t: &[f32], hits: &mut Hits) -> bool {
+                // SAFETY: by this function's contract.
+                unsafe { multiply_floats::<$vector, $fp, $fr>(block, w, t, hits) }
+            }
+
+            /// # Safety
+            /// The instruction set is available and the slices are long enough for the tile.
+            #[target_feature(enable = $features)]
+            unsafe fn code_tile(block: &Block<'_, i8>, w: &[f32], t: &[f32], hits: &mut Hits) -> bool {
+                // SAFETY: by this function's contract.
+                unsafe { multiply_codes::<$vector, $cp, $cr>(block, w, t, hits) }
+            }
+
+            /// # Safety
+            /// The instruction set is available and the slices are long enough for the products.
+            #[target_feature(enable = $features)]
+            unsafe fn float_rows(block: &Block<'_, f32>, products: &mut [f32]) {
+                // SAFETY: by this function's contract.
+                unsafe { multiply_float_rows::<$vector>(block, products) }
+            }
+
+            /// # Safety
+            /// The instruction set is available and the slices are long enough for the products.
+            #[target_feature(enable = $features)]
+            unsafe fn code_rows(block: &Block<'_, i8>, products: &mut [f32]) {
+                // SAFETY: by this function's contract.
+                unsafe { multiply_code_rows::<$vector>(block, products) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+use super::vector::x86;
+#[cfg(target_arch = "x86_64")]
+compile!(avx2, x86::Avx2, "avx2,fma", floats 2 x 6, codes 2 x 4);
+#[cfg(target_arch = "x86_64")]
+compile!(avx512, x86::Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", floats 2 x 12, codes 2 x 8);
+#[cfg(target_arch = "x86_64")]
+compile!(
+    avx512_vnni,
+    x86::Avx512Vnni,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma",
+    floats 2 x 12,
+    codes 2 x 12
+);
+#[cfg(target_arch = "aarch64")]
+compile!(neon, super::super::vector::neon::Neon, "neon", floats 4 x 6, codes 4 x 4);
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+compile!(simd128, super::super::vector::wasm::Simd128, "simd128", floats 2 x 4, codes 2 x 4);
+
+/// # Safety
+/// `V`'s instruction set is available; the block has `R` documents and `P` registers of queries.
+#[inline(always)]
+unsafe fn multiply_floats<V: Vector, const P: usize, const R: usize>(
+    block: &Block<'_, f32>,
+    weights: &[f32],
+    thresholds: &[f32],
+    hits: &mut Hits,
+) -> bool {
+    // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+    unsafe {
+        let mut sums = [[V::splat(0.0); P]; R];
+        let mut queries = block.queries.as_ptr();
+        let documents = block.documents.as_ptr();
+        for column in 0..block.columns {
+            let mut lanes = [V::splat(0.0); P];
+            for (p, lanes) in lanes.iter_mut().enumerate() {
+                *lanes = V::load(queries.add(p * V::LANES));
+            }
+            queries = queries.add(P * V::LANES);
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let value = V::splat(*documents.add(r * block.stride + column));
+                for p in 0..P {
+                    sums[p] = lanes[p].multiply_add(value, sums[p]);
+                }
+            }
+        }
+        admit(sums, weights, thresholds, hits)
+    }
+}
+
+/// # Safety
+/// `V`'s instruction set is available; the block has `R` documents and `P` registers of queries.
+#[inline(always)]
+unsafe fn multiply_codes<V: Vector, const P: usize, const R: usize>(
+    block: &Block<'_, i8>,
+    weights: &[f32],
+    thresholds: &[f32],
+    hits: &mut Hits,
+) -> bool {
+    // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+    unsafe {
+        let mut sums = [[V::splat_integer(0); P]; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            *sums = [V::splat_integer(-V::CODE_OFFSET * block.code_sums[r]); P];
+        }
+        let mut queries = block.queries.as_ptr();
+        let documents = block.documents.as_ptr();
+        for column in (0..block.columns).step_by(4) {
+            let mut lanes = [V::load_quads(queries); P];
+            for (p, lanes) in lanes.iter_mut().enumerate() {
+                *lanes = V::load_quads(queries.add(p * 4 * V::LANES));
+            }
+            queries = queries.add(P * 4 * V::LANES);
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let quad = V::splat_quad(documents.add(r * block.stride + column));
+                for p in 0..P {
+                    sums[p] = V::add_products(sums[p], lanes[p], quad);
+                }
+            }
+        }
+        let mut products = [[V::splat(0.0); P]; R];
+        for r in 0..R {
+            for p in 0..P {
+                products[r][p] = V::to_float(sums[r][p]);
+            }
+        }
+        admit(products, weights, thresholds, hits)
+    }
+}
+
+/// Weighs the products, compares them and reports those not below their thresholds.
+///
+/// # Safety
+/// `V`'s instruction set is available; there are `R` weights and `P` registers of thresholds.
+#[inline(always)]
+unsafe fn admit<V: Vector, const P: usize, const R: usize>(
+    mut products: [[V; P]; R],
+    weights: &[f32],
+    thresholds: &[f32],
+    hits: &mut Hits,
+) -> bool {
+    // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+    unsafe {
+        let mut limits = [V::splat(0.0); P];
+        for (p, limits) in limits.iter_mut().enumerate() {
+            *limits = V::load(thresholds.as_ptr().add(p * V::LANES));
+        }
+        let mut any = 0;
+        for r in 0..R {
+            let weight = V::splat(*weights.get_unchecked(r));
+            for p in 0..P {
+                products[r][p] = products[r][p].multiply(weight);
+                let mask = products[r][p].not_below(limits[p]);
+                hits.masks[r * P + p] = mask;
+                any |= mask;
+            }
+        }
+        if any == 0 {
+            return false;
+        }
+        for r in 0..R {
+            for p in 0..P {
+                products[r][p].store(hits.products[r * P + p].as_mut_ptr());
+            }
+        }
+        true
+    }
+}
+
+/// # Safety
+/// `V`'s instruction set is available; the block has one query and a document per product.
+#[inline(always)]
+unsafe fn multiply_float_rows<V: Vector>(block: &Block<'_, f32>, products: &mut [f32]) {
+    const ROWS: usize = 4;
+    let whole = block.columns - block.columns % V::LANES;
+    // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+    unsafe {
+        let query = block.queries.as_ptr();
+        for (chunk, products) in products.chunks_mut(ROWS).enumerate() {
+            let first = block.documents.as_ptr().add(chunk * ROWS * block.stride);
+            let last = products.len() - 1;
+            let mut sums = [V::splat(0.0); ROWS];
+            for column in (0..whole).step_by(V::LANES) {
+                let lanes = V::load(query.add(column));
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    let document = V::load(first.add(r.min(last) * block.stride + column));
+                    *sum = lanes.multiply_add(document, *sum);
+                }
+            }
+            for (r, product) in products.iter_mut().enumerate() {
+                *product = sums[r].total();
+                for column in whole..block.columns {
+                    *product += *query.add(column) * *first.add(r * block.stride + column);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `V`'s instruction set is available; the block has one query and a document per product.
+#[inline(always)]
+#[allow(clippy::cast_precision_loss)]
+unsafe fn multiply_code_rows<V: Vector>(block: &Block<'_, i8>, products: &mut [f32]) {
+    const ROWS: usize = 4;
+    let whole = block.columns - block.columns % (4 * V::LANES);
+    // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+    unsafe {
+        let query = block.queries.as_ptr();
+        for (chunk, products) in products.chunks_mut(ROWS).enumerate() {
+            let first = block.documents.as_ptr().add(chunk * ROWS * block.stride);
+            let last = products.len() - 1;
+            let mut sums = [V::splat_integer(0); ROWS];
+            for column in (0..whole).step_by(4 * V::LANES) {
+                let lanes = V::load_quads(query.add(column));
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    let document = V::load_quads(first.add(r.min(last) * block.stride + column));
+                    *sum = V::add_products(*sum, lanes, document);
+                }
+            }
+            for (r, product) in products.iter_mut().enumerate() {
+                let mut sum = V::total_integer(sums[r]) - V::CODE_OFFSET * block.code_sums[chunk * ROWS + r];
+                for column in whole..block.columns {
+                    let code = stored_code::<V>(*query.add(column));
+                    sum += code * i32::from(*first.add(r * block.stride + column));
+                }
+                *product = sum as f32;
+            }
+        }
+    }
+}
+
+/// A query's code as the vector instructions read it: unsigned where it was raised.
+#[inline(always)]
+fn stored_code<V: Vector>(code: i8) -> i32 {
+    if V::CODE_OFFSET == 0 { i32::from(code) } else { i32::from(code.cast_unsigned()) }
+}

@@ -1,0 +1,424 @@
+//! The scan: blocks of documents shared among threads, register tiles of queries over each block, a threshold
+//! and a buffer of candidates per query and thread.
+//!
+//! A query's threshold is a score that `k` documents are known to reach, lowered by the error bound of the
+//! block; nearly every tile stays below it and costs one comparison per register. Threads raise each other's
+//! thresholds. When a buffer is full it is compacted (`best.rs`); at the end the buffers of all threads are
+//! merged and what is left is scored by definition.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use super::best::{Best, Candidate, Candidates};
+use super::bounds::{DocumentBound, QueryBound};
+use super::documents::{Documents, Values, row_encoder};
+use super::kernels::{Block, Element, Hits, Kernels};
+use super::{Pass, score};
+use crate::device::InstructionSet;
+use crate::similarity::{self, Dot, Metric};
+use crate::workers;
+
+/// Documents of a block together: half of a small second-level cache.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Candidate buffers of all queries that are searched at the same time, together.
+const CANDIDATE_BYTES: usize = 256 << 20;
+/// Up to this many queries, each document is read along its row; from there on queries fill tiles.
+const MOST_ROW_QUERIES: usize = 8;
+
+/// A type the documents can be scanned in.
+trait Scanned: Element + Send + Sync {
+    const CODES: bool;
+    fn kernels(set: InstructionSet) -> Kernels<Self>;
+    /// Columns of a row as scanned.
+    fn columns(documents: &Documents<'_>) -> usize;
+    /// Writes the scanned form of a query and says how exact it is.
+    fn query(query: &[f32], norm: f64, metric: Metric, offset: i32, scanned: &mut [Self]) -> QueryBound;
+    /// The rows as scanned, decoded into `buffer` where they are stored otherwise.
+    fn block<'b>(
+        documents: &'b Documents<'_>,
+        rows: Range<usize>,
+        buffer: &'b mut Vec<Self>,
+    ) -> Rows<'b, Self>;
+}
+
+/// Consecutive rows as scanned.
+struct Rows<'b, T> {
+    values: &'b [T],
+    stride: usize,
+    code_sums: &'b [i32],
+}
+
+impl Scanned for f32 {
+    const CODES: bool = false;
+
+    fn kernels(set: InstructionSet) -> Kernels<f32> {
+        Kernels::floats(set)
+    }
+
+    fn columns(documents: &Documents<'_>) -> usize {
+        documents.columns()
+    }
+
+    fn query(query: &[f32], norm: f64, metric: Metric, _: i32, scanned: &mut [f32]) -> QueryBound {
+        scanned.copy_from_slice(query);
+        QueryBound::floats(norm, query.len(), metric)
+    }
+
+    fn block<'b>(
+        documents: &'b Documents<'_>,
+        rows: Range<usize>,
+        buffer: &'b mut Vec<f32>,
+    ) -> Rows<'b, f32> {
+        if let Values::F32(matrix) = documents.values() {
+            let rows = matrix.rows_in(rows);
+            return Rows { values: rows.values(), stride: rows.stride(), code_sums: &[] };
+        }
+        let columns = documents.columns();
+        buffer.resize(rows.len() * columns, 0.0);
+        for (row, decoded) in rows.zip(buffer.chunks_mut(columns)) {
+            documents.values().row(row, decoded);
+        }
+        Rows { values: buffer, stride: columns, code_sums: &[] }
+    }
+}
+
+impl Scanned for i8 {
+    const CODES: bool = true;
+
+    fn kernels(set: InstructionSet) -> Kernels<i8> {
+        Kernels::codes(set)
+    }
+
+    fn columns(documents: &Documents<'_>) -> usize {
+        documents.columns().next_multiple_of(4)
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn query(query: &[f32], norm: f64, metric: Metric, offset: i32, scanned: &mut [i8]) -> QueryBound {
+        let encoded = row_encoder()(query, &mut scanned[..query.len()]);
+        for code in scanned {
+            *code = code.wrapping_add(offset as i8);
+        }
+        QueryBound::codes(norm, encoded.scale, encoded.residual, metric)
+    }
+
+    fn block<'b>(documents: &'b Documents<'_>, rows: Range<usize>, _: &'b mut Vec<i8>) -> Rows<'b, i8> {
+        let Some(codes) = documents.codes() else { return Rows { values: &[], stride: 0, code_sums: &[] } };
+        let values = &codes.values[rows.start * codes.stride..];
+        Rows { values, stride: codes.stride, code_sums: &codes.sums[rows] }
+    }
+}
+
+/// Searches the documents of a pass on an available instruction set and adds to what was found before.
+pub(super) fn search(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]) {
+    if pass.documents.codes().is_some() {
+        search_as::<i8>(pass, set, best);
+    } else {
+        search_as::<f32>(pass, set, best);
+    }
+}
+
+fn search_as<T: Scanned>(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]) {
+    let workers = workers::count(pass.threads);
+    let capacity = capacity(pass);
+    let group = (CANDIDATE_BYTES / (workers * capacity * size_of::<Candidate>())).max(64);
+    for (index, best) in best.chunks_mut(group).enumerate() {
+        let first = index * group;
+        Group::<T>::new(pass, set, first..first + best.len(), capacity, best).search(workers, best);
+    }
+}
+
+/// Candidates a query's buffer may hold before it is compacted.
+fn capacity(pass: &Pass<'_>) -> usize {
+    (4 * pass.k + 512).min(pass.documents.rows() + pass.k)
+}
+
+/// Queries searched at the same time.
+struct Group<'p, T> {
+    pass: &'p Pass<'p>,
+    dot: Dot,
+    kernels: Kernels<T>,
+    /// Whether queries are packed into tiles or lie one after the other.
+    tiled: bool,
+    first: usize,
+    /// Columns of a row as scanned.
+    columns: usize,
+    queries: Vec<T>,
+    bounds: Vec<QueryBound>,
+    /// Per query: a score that `k` documents reach.
+    thresholds: Vec<Threshold>,
+    capacity: usize,
+    block_rows: usize,
+    next_block: AtomicUsize,
+}
+
+impl<'p, T: Scanned> Group<'p, T> {
+    fn new(
+        pass: &'p Pass<'p>,
+        set: InstructionSet,
+        members: Range<usize>,
+        capacity: usize,
+        best: &[Best],
+    ) -> Group<'p, T> {
+        let kernels = T::kernels(set);
+        let columns = T::columns(pass.documents);
+        let tiles = (BLOCK_BYTES / (columns * size_of::<T>())).clamp(1, 4096) / kernels.documents;
+        let mut group = Group {
+            pass,
+            dot: similarity::simd::dot_with(set),
+            kernels,
+            tiled: members.len() > MOST_ROW_QUERIES,
+            first: members.start,
+            columns,
+            queries: Vec::new(),
+            bounds: Vec::new(),
+            thresholds: best.iter().map(|best| Threshold::new(best.threshold())).collect(),
+            capacity,
+            block_rows: tiles.max(1) * kernels.documents,
+            next_block: AtomicUsize::new(0),
+        };
+        group.take_queries(members);
+        group
+    }
+
+    /// Brings the queries into the form the kernels read.
+    fn take_queries(&mut self, members: Range<usize>) {
+        let width = if self.tiled { self.kernels.width() } else { 1 };
+        self.queries = vec![T::default(); members.len().next_multiple_of(width) * self.columns];
+        let mut scanned = vec![T::default(); self.columns];
+        for (index, query) in members.enumerate() {
+            scanned.fill(T::default());
+            let (values, norm) = (self.pass.queries.row(query), self.pass.query_norms[query]);
+            let offset = self.kernels.code_offset;
+            self.bounds.push(T::query(values, norm, self.pass.metric, offset, &mut scanned));
+            let tile = &mut self.queries[index / width * width * self.columns..];
+            for (column, values) in scanned.chunks(T::GROUP).enumerate() {
+                tile[(column * width + index % width) * T::GROUP..][..T::GROUP].copy_from_slice(values);
+            }
+        }
+    }
+
+    fn search(&self, workers: usize, best: &mut [Best]) {
+        let mut found = workers::run(workers, |_| Worker::new(self).run());
+        let queries = best.iter_mut().enumerate().map(|(query, best)| {
+            let candidates: Vec<_> =
+                found.iter_mut().map(|candidates| std::mem::take(&mut candidates[query])).collect();
+            (query, best, candidates)
+        });
+        let queries: Vec<_> = queries.collect();
+        workers::share(workers, queries.into_iter(), |(query, best, candidates)| {
+            let mut merged = Candidates::default();
+            candidates.into_iter().for_each(|mut candidates| merged.append(&mut candidates));
+            let mut buffer = vec![0.0; self.pass.documents.columns()];
+            merged.drain_into(best, self.thresholds[query].get(), |id| self.score(query, id, &mut buffer));
+        });
+    }
+
+    /// The defined score of a document.
+    fn score(&self, query: usize, id: u32, buffer: &mut [f32]) -> f32 {
+        score(self.pass, self.dot, self.first + query, (id - self.pass.first_id) as usize, buffer)
+    }
+
+    /// The rows of the next block nobody has taken.
+    fn claim(&self) -> Option<Range<usize>> {
+        let start = self.next_block.fetch_add(1, Ordering::Relaxed) * self.block_rows;
+        let rows = self.pass.documents.rows();
+        (start < rows).then(|| start..(start + self.block_rows).min(rows))
+    }
+}
+
+/// What one thread holds.
+struct Worker<'g, T> {
+    group: &'g Group<'g, T>,
+    candidates: Vec<Candidates>,
+    documents: Vec<DocumentBound>,
+    weights: Vec<f32>,
+    /// The documents of an incomplete tile.
+    tail: Tail<T>,
+    hits: Box<Hits>,
+    products: Vec<f32>,
+    limits: Vec<f32>,
+    row: Vec<f32>,
+}
+
+/// An incomplete tile filled up with zeros.
+struct Tail<T> {
+    values: Vec<T>,
+    code_sums: Vec<i32>,
+}
+
+impl<'g, T: Scanned> Worker<'g, T> {
+    fn new(group: &'g Group<'g, T>) -> Worker<'g, T> {
+        let tile = group.kernels.documents;
+        Worker {
+            group,
+            candidates: group.bounds.iter().map(|_| Candidates::default()).collect(),
+            documents: Vec::new(),
+            weights: Vec::new(),
+            tail: Tail { values: vec![T::default(); tile * group.columns], code_sums: vec![0; tile] },
+            hits: Box::new(Hits::new()),
+            products: vec![0.0; group.block_rows],
+            limits: vec![0.0; group.kernels.width()],
+            row: vec![0.0; group.pass.documents.columns()],
+        }
+    }
+
+    fn run(mut self) -> Vec<Candidates> {
+        let mut buffer = Vec::new();
+        while let Some(range) = self.group.claim() {
+            let rows = T::block(self.group.pass.documents, range.clone(), &mut buffer);
+            let worst = self.measure(range.clone());
+            if self.group.tiled {
+                self.scan_tiles(&rows, range, &worst);
+            } else {
+                self.scan_rows(&rows, range, &worst);
+            }
+        }
+        self.candidates
+    }
+
+    /// Computes the bounds of a block's documents and returns the worst of them.
+    fn measure(&mut self, range: Range<usize>) -> DocumentBound {
+        let (documents, metric) = (self.group.pass.documents, self.group.pass.metric);
+        self.documents.clear();
+        self.documents.extend(range.map(|row| DocumentBound::of(documents, row, metric, T::CODES)));
+        self.weights.clear();
+        self.weights.extend(self.documents.iter().map(|bound| bound.weight));
+        let padded = self.weights.len().next_multiple_of(self.group.kernels.documents);
+        self.weights.resize(padded, 0.0);
+        self.documents.iter().fold(DocumentBound::NONE, DocumentBound::worst)
+    }
+
+    fn scan_tiles(&mut self, rows: &Rows<'_, T>, range: Range<usize>, worst: &DocumentBound) {
+        let (tile, width) = (self.group.kernels.documents, self.group.kernels.width());
+        let whole = range.len() / tile * tile;
+        self.fill_tail(rows, whole..range.len());
+        for first_query in (0..self.group.bounds.len()).step_by(width) {
+            let queries = first_query..(first_query + width).min(self.group.bounds.len());
+            self.set_limits(queries.clone(), worst);
+            let packed =
+                &self.group.queries[first_query * self.group.columns..][..width * self.group.columns];
+            for first in (0..range.len()).step_by(tile) {
+                if self.scan_tile(rows, packed, first, whole) {
+                    self.collect(queries.clone(), first, &range);
+                }
+            }
+            queries.for_each(|query| self.make_room(query));
+        }
+    }
+
+    fn set_limits(&mut self, queries: Range<usize>, worst: &DocumentBound) {
+        self.limits.fill(f32::INFINITY);
+        for (limit, query) in self.limits.iter_mut().zip(queries) {
+            let known = self.group.thresholds[query].get();
+            *limit = self.group.bounds[query].threshold(known, worst);
+        }
+    }
+
+    /// Runs the kernel on the tile of documents from `first` on; whether any product is a hit.
+    #[inline(always)]
+    fn scan_tile(&mut self, rows: &Rows<'_, T>, packed: &[T], first: usize, whole: usize) -> bool {
+        let group = self.group;
+        let (queries, columns) = (packed, group.columns);
+        let block = if first < whole {
+            let code_sums = rows.code_sums.get(first..).unwrap_or(&[]);
+            let documents = &rows.values[first * rows.stride..];
+            Block { queries, documents, stride: rows.stride, columns, code_sums }
+        } else {
+            let documents = &self.tail.values;
+            Block { queries, documents, stride: columns, columns, code_sums: &self.tail.code_sums }
+        };
+        group.kernels.tile(&block, &self.weights[first..], &self.limits, &mut self.hits)
+    }
+
+    fn fill_tail(&mut self, rows: &Rows<'_, T>, range: Range<usize>) {
+        let columns = self.group.columns;
+        self.tail.values.fill(T::default());
+        self.tail.code_sums.fill(0);
+        for (row, values) in range.clone().zip(self.tail.values.chunks_mut(columns)) {
+            values.copy_from_slice(&rows.values[row * rows.stride..][..columns]);
+        }
+        if T::CODES {
+            self.tail.code_sums[..range.len()].copy_from_slice(&rows.code_sums[range]);
+        }
+    }
+
+    /// Takes the hits of the tile at `first` into the buffers.
+    fn collect(&mut self, queries: Range<usize>, first: usize, range: &Range<usize>) {
+        let kernels = &self.group.kernels;
+        for register in 0..kernels.documents * kernels.registers {
+            let mut mask = self.hits.masks[register];
+            while mask != 0 {
+                let lane = mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                let query = queries.start + register % kernels.registers * kernels.lanes + lane;
+                let row = first + register / kernels.registers;
+                if query < queries.end && row < range.len() {
+                    self.take(query, row, range.start, self.hits.products[register][lane]);
+                }
+            }
+        }
+    }
+
+    fn scan_rows(&mut self, rows: &Rows<'_, T>, range: Range<usize>, worst: &DocumentBound) {
+        let columns = self.group.columns;
+        for query in 0..self.group.bounds.len() {
+            let queries = &self.group.queries[query * columns..][..columns];
+            let (stride, code_sums) = (rows.stride, rows.code_sums);
+            let block = Block { queries, documents: rows.values, stride, columns, code_sums };
+            self.group.kernels.rows(&block, &mut self.products[..range.len()]);
+            let limit = self.group.bounds[query].threshold(self.group.thresholds[query].get(), worst);
+            for row in 0..range.len() {
+                let product = self.products[row] * self.weights[row];
+                #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN must pass
+                if !(product < limit) {
+                    self.take(query, row, range.start, product);
+                }
+            }
+            self.make_room(query);
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // `Documents` has no more rows than 32-bit ids
+    fn take(&mut self, query: usize, row: usize, first_row: usize, product: f32) {
+        let (lower, upper) = self.group.bounds[query].interval(product, &self.documents[row]);
+        let id = self.group.pass.first_id + (first_row + row) as u32;
+        self.candidates[query].push(Candidate { id, lower, upper });
+    }
+
+    fn make_room(&mut self, query: usize) {
+        let group = self.group;
+        if self.candidates[query].len() < group.capacity {
+            return;
+        }
+        let known = group.thresholds[query].get();
+        let row = &mut self.row;
+        let score = |id| group.score(query, id, row);
+        let reached = self.candidates[query].compact(group.pass.k, group.capacity, known, score);
+        group.thresholds[query].raise(reached);
+    }
+}
+
+/// A score that only rises, shared by all threads.
+struct Threshold(AtomicU32);
+
+impl Threshold {
+    fn new(score: f32) -> Threshold {
+        Threshold(AtomicU32::new(ordered(score)))
+    }
+
+    fn get(&self) -> f32 {
+        let bits = self.0.load(Ordering::Relaxed);
+        f32::from_bits(if bits >> 31 == 1 { bits ^ (1 << 31) } else { !bits })
+    }
+
+    fn raise(&self, score: f32) {
+        self.0.fetch_max(ordered(score), Ordering::Relaxed);
+    }
+}
+
+/// Bits that compare as unsigned integers the way the scores do.
+fn ordered(score: f32) -> u32 {
+    let bits = score.to_bits();
+    if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
+}
