@@ -58,7 +58,7 @@ impl Bootstrap {
     /// `None` when there are no resamples, or when the level does not lie strictly between 0 and 1.
     pub fn new(resamples: u32, level: f64, seed: u64) -> Option<Self> {
         let sound = resamples > 0 && level > 0.0 && level < 1.0;
-        sound.then(|| Self { resamples, level, seed, method: IntervalMethod::Percentile })
+        sound.then_some(Self { resamples, level, seed, method: IntervalMethod::Percentile })
     }
 
     /// The same settings with another way to read the interval.

@@ -13,6 +13,9 @@ pub enum Undefined {
     /// One pair (or one query, or one system) where the statistic needs two.
     #[error("one pair is not enough, two are needed")]
     OnePair,
+    /// Two pairs where the statistic needs three.
+    #[error("two pairs are not enough, three are needed")]
+    TwoPairs,
     /// Every grade is the same, so agreement by chance is already total.
     #[error("all grades are the same: agreement by chance is already total")]
     OneCategory,
