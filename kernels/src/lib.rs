@@ -6,6 +6,7 @@
 
 pub mod device;
 pub mod error;
+pub mod h_infonce;
 pub mod matrix;
 
 pub use device::{Device, InstructionSet, Unavailable};
