@@ -6,6 +6,7 @@
 
 pub mod device;
 pub mod error;
+pub mod h_infonce;
 pub mod matrix;
 pub mod similarity;
 pub mod top_k;
