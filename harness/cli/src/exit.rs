@@ -56,8 +56,11 @@ fn is_input(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<Usage>()
             || cause.is::<datasets::Error>()
-            || cause.is::<scorer::Error>()
-            || cause.is::<relevance::Error>()
             || cause.is::<kernels::Error>()
+            || cause.is::<relevance::EvaluationError>()
+            || cause.is::<relevance::MeasureError>()
+            || cause.is::<relevance::fusion::FusionError>()
+            || cause.is::<scorer::ScorerError>()
+            || cause.is::<scorer::lexical::LexicalError>()
     })
 }

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod cache;
+mod collections;
 mod commands;
 mod exit;
 mod models;

@@ -59,13 +59,23 @@ pub fn manifests() -> anyhow::Result<Vec<Manifest>> {
     texts.iter().map(|text| toml::from_str(text).context("a model manifest of the binary")).collect()
 }
 
+/// An encoder in memory.
+pub struct Model {
+    /// The encoder.
+    pub encoder: Box<dyn Encoder + Send + Sync>,
+    /// Whether encoding a text takes longer than reading its vector from a disk.
+    pub is_worth_storing: bool,
+}
+
 /// Loads an encoder by name or path.
 ///
 /// # Errors
 /// When there is no such bundle, or it cannot be used; says where it was looked for.
-pub fn load(name: &str) -> anyhow::Result<Box<dyn Encoder + Send + Sync>> {
+pub fn load(name: &str) -> anyhow::Result<Model> {
     let bundle = bundle(name)?;
-    scorer::load_encoder(&bundle, &scorer::EncoderOptions::default()).with_context(|| name.to_owned())
+    let encoder = scorer::load_encoder(&bundle, &scorer::EncoderOptions::default());
+    let is_worth_storing = bundle.describe().is_ok_and(|description| description.model_type != "static_table");
+    Ok(Model { encoder: encoder.with_context(|| name.to_owned())?, is_worth_storing })
 }
 
 /// Finds a bundle by name or path: `embedded`, a file, a folder, a pulled model.
@@ -189,7 +199,7 @@ fn require_pinned(path: &Path, file: &File) -> anyhow::Result<()> {
 fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let mut bytes = 0;
-    for name in scorer::Bundle::FILES {
+    for name in scorer::bundle::FILES {
         let path = folder.join(name);
         if path.is_file() {
             bytes += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());

@@ -52,7 +52,8 @@ pub const CARD: &str = "README.md";
 /// The licence text.
 pub const LICENSE: &str = "LICENSE";
 
-const FILES: [&str; 9] =
+/// Every file a bundle may hold, by its name inside a model's folder.
+pub const FILES: [&str; 9] =
     [CONFIG, TOKENIZER, WEIGHTS, MODULES, POOLING, SENTENCE_BERT, PROMPTS, CARD, LICENSE];
 const MAGIC: &[u8; 8] = b"GRADEDBN";
 const VERSION: u32 = 1;

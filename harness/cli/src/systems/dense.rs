@@ -4,25 +4,34 @@
 use datasets::Document;
 use indicatif::ProgressBar;
 use kernels::Matrix;
-use kernels::top_k::{Accumulator, Metric};
+use kernels::similarity::{self, Metric};
+use kernels::top_k::{Accumulator, Documents};
 use scorer::{Encoder, Role};
 
 use super::embedding_store::{self, EmbeddingStore};
 use super::{Candidates, Resources, Task};
-use crate::cache;
-use crate::progress;
+use crate::models::Model;
+use crate::{cache, progress};
 
 /// How many texts are encoded between two writes to the store.
-const TEXTS_PER_SEGMENT: usize = 4096;
+const TEXTS_PER_SEGMENT: usize = 1024;
 
-/// For each query, document indices and scores, best first.
+/// The encoders' vectors have length 1, so the inner product is the cosine.
+const METRIC: Metric = Metric::Dot;
+/// As many threads as the pool has.
+const ALL_THREADS: usize = 0;
+
+/// For each query, document positions and scores, best first.
 pub fn search(
-    encoder: &dyn Encoder,
+    model: &Model,
     task: &Task<'_>,
     candidates: Candidates,
     resources: Resources<'_>,
 ) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
-    let mut vectors = Vectors::open(encoder, resources)?;
+    if task.queries.is_empty() || task.collection.documents.is_empty() {
+        return Ok(vec![Vec::new(); task.queries.len()]);
+    }
+    let mut vectors = Vectors::open(model, resources)?;
     let queries = task.queries.iter().map(|query| query.text.clone()).collect::<Vec<_>>();
     let queries = vectors.of(Role::Query, &queries, "queries")?;
     match candidates {
@@ -39,37 +48,36 @@ fn retrieve(
 ) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
     let documents = &task.collection.documents;
     let dimensions = vectors.encoder.dimensions();
+    let queries = Matrix::new("queries", queries, task.queries.len(), dimensions)?;
     let depth = depth.min(documents.len());
-    if depth == 0 || task.queries.is_empty() {
-        return Ok(vec![Vec::new(); task.queries.len()]);
+    let mut best = Accumulator::new(queries, depth, METRIC, vectors.resources.device, ALL_THREADS)?;
+    for block in documents.chunks(vectors.rows_in_memory()) {
+        let values = vectors.of(Role::Document, &texts(block), "documents")?;
+        best.push(&Documents::new(Matrix::new("documents", &values, block.len(), dimensions)?)?)?;
     }
-    let queries = Matrix::new(queries, task.queries.len(), dimensions)?;
-    let mut best = Accumulator::new(queries, depth, Metric::Dot, vectors.resources.device)?;
-    let rows = vectors.rows_in_memory();
-    for (block, base) in documents.chunks(rows).zip((0..).step_by(rows)) {
-        let block = vectors.of(Role::Document, &texts(block), "documents")?;
-        best.push(Matrix::new(&block, block.len() / dimensions, dimensions)?, base)?;
-    }
-    let found = best.finish();
-    Ok((0..task.queries.len()).map(|query| found.row(query).map(|(id, score)| (id, f64::from(score))).collect()).collect())
+    let found = best.finish()?;
+    let row = |query| {
+        let (ids, scores) = found.row(query);
+        ids.iter().copied().zip(scores.iter().map(|&score| f64::from(score))).collect()
+    };
+    Ok((0..task.queries.len()).map(row).collect())
 }
 
 /// Scores each query's judged documents, in the order they were judged.
 fn rerank(vectors: &mut Vectors<'_>, queries: &[f32], task: &Task<'_>) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
     let dimensions = vectors.encoder.dimensions();
-    let judged = task.judged_documents();
-    let needed = texts(judged.iter().flatten().map(|&at| &task.collection.documents[at as usize]));
-    vectors.fill(Role::Document, &needed, "documents")?;
-    let mut scored = Vec::with_capacity(judged.len());
-    for (own, query) in judged.iter().zip(queries.chunks_exact(dimensions)) {
+    let mut scored = Vec::with_capacity(task.queries.len());
+    for (own, query) in task.judged_documents().into_iter().zip(queries.chunks_exact(dimensions)) {
+        if own.is_empty() {
+            scored.push(Vec::new());
+            continue;
+        }
         let own_texts = texts(own.iter().map(|&at| &task.collection.documents[at as usize]));
         let documents = vectors.of(Role::Document, &own_texts, "documents")?;
-        let scores = kernels::similarity::dot(
-            Matrix::new(query, 1, dimensions)?,
-            Matrix::new(&documents, own.len(), dimensions)?,
-            vectors.resources.device,
-        )?;
-        scored.push(own.iter().copied().zip(scores.into_iter().map(f64::from)).collect());
+        let query = Matrix::new("query", query, 1, dimensions)?;
+        let documents = Matrix::new("documents", &documents, own.len(), dimensions)?;
+        let scores = similarity::scores(query, documents, METRIC, vectors.resources.device, ALL_THREADS)?;
+        scored.push(own.into_iter().zip(scores.into_iter().map(f64::from)).collect());
     }
     Ok(scored)
 }
@@ -78,17 +86,22 @@ fn texts<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Vec<String> {
     documents.into_iter().map(Document::full_text).collect()
 }
 
-/// The vectors of one encoder: from the store where they are, encoded and stored where they are not.
+/// The vectors of one encoder: from the store where they are, encoded (and stored) where they are not.
 struct Vectors<'a> {
     encoder: &'a dyn Encoder,
-    store: EmbeddingStore,
+    /// Absent for encoders that are faster than a disk.
+    store: Option<EmbeddingStore>,
     resources: Resources<'a>,
 }
 
 impl<'a> Vectors<'a> {
-    fn open(encoder: &'a dyn Encoder, resources: Resources<'a>) -> anyhow::Result<Self> {
-        let folder = cache::embeddings()?.join(encoder.digest());
-        Ok(Self { encoder, store: EmbeddingStore::open(folder, encoder.dimensions())?, resources })
+    fn open(model: &'a Model, resources: Resources<'a>) -> anyhow::Result<Self> {
+        let encoder: &dyn Encoder = &*model.encoder;
+        let store = match model.is_worth_storing {
+            true => Some(EmbeddingStore::open(cache::embeddings()?.join(encoder.digest()), encoder.dimensions())?),
+            false => None,
+        };
+        Ok(Self { encoder, store, resources })
     }
 
     fn rows_in_memory(&self) -> usize {
@@ -97,40 +110,51 @@ impl<'a> Vectors<'a> {
 
     /// The vectors of `texts`, row-major, in order.
     fn of(&mut self, role: Role, texts: &[String], what: &str) -> anyhow::Result<Vec<f32>> {
-        self.fill(role, texts, what)?;
+        let Some(store) = &mut self.store else {
+            let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
+            return Ok(self.encoder.encode(&texts, role)?.values);
+        };
+        fill(store, self.encoder, role, texts, &mut |total| progress::bar(self.resources.options, &format!("encoding {what}"), total))?;
         let dimensions = self.encoder.dimensions();
         let mut vectors = vec![0.0; texts.len() * dimensions];
         for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(dimensions)) {
-            let held = self.store.read(&self.key(role, text), vector);
+            let held = store.read(&key(role, text), vector);
             debug_assert!(held, "fill() stored every text");
         }
         Ok(vectors)
     }
+}
 
-    /// Encodes and stores what the store lacks of `texts`, a segment at a time.
-    fn fill(&mut self, role: Role, texts: &[String], what: &str) -> anyhow::Result<()> {
-        let mut missing: Vec<_> = texts.iter().map(|text| (self.key(role, text), text.as_str())).collect();
-        missing.retain(|(key, _)| !self.store.contains(key));
-        missing.sort_unstable_by_key(|(key, _)| *key);
-        missing.dedup_by_key(|(key, _)| *key);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let bar = progress::bar(self.resources.options, &format!("encoding {what}"), missing.len() as u64);
-        missing.chunks(TEXTS_PER_SEGMENT).try_for_each(|part| self.encode(role, part, &bar))?;
-        bar.finish_and_clear();
-        Ok(())
+/// Encodes and stores what the store lacks of `texts`, a segment at a time.
+fn fill(
+    store: &mut EmbeddingStore,
+    encoder: &dyn Encoder,
+    role: Role,
+    texts: &[String],
+    bar: &mut dyn FnMut(u64) -> ProgressBar,
+) -> anyhow::Result<()> {
+    let mut missing: Vec<_> = texts.iter().map(|text| (key(role, text), text.as_str())).collect();
+    missing.retain(|(key, _)| !store.contains(key));
+    missing.sort_unstable_by_key(|(key, _)| *key);
+    missing.dedup_by_key(|(key, _)| *key);
+    if missing.is_empty() {
+        return Ok(());
     }
-
-    fn encode(&mut self, role: Role, part: &[(embedding_store::Key, &str)], bar: &ProgressBar) -> anyhow::Result<()> {
+    let bar = bar(missing.len() as u64);
+    for part in missing.chunks(TEXTS_PER_SEGMENT) {
         let (keys, texts): (Vec<_>, Vec<_>) = part.iter().copied().unzip();
-        let encoded = self.encoder.encode(&texts, role)?;
-        self.store.append(&keys, &encoded.values)?;
+        store.append(&keys, &encoder.encode(&texts, role)?.values)?;
         bar.inc(part.len() as u64);
-        Ok(())
     }
+    bar.finish_and_clear();
+    Ok(())
+}
 
-    fn key(&self, role: Role, text: &str) -> embedding_store::Key {
-        embedding_store::key(self.encoder.prompt(role), text)
-    }
+/// The store is the encoder's own, prompts included in its digest; the role tells which prompt was meant.
+fn key(role: Role, text: &str) -> embedding_store::Key {
+    let role = match role {
+        Role::Query => "query",
+        Role::Document => "document",
+    };
+    embedding_store::key(role, text)
 }

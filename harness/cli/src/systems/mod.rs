@@ -100,8 +100,8 @@ pub fn run<'c>(
             (None, lexical::search(*parameters, *analyzer, task, candidates))
         }
         SystemChoice::Encoder(name) => {
-            let encoder = models::load(name)?;
-            (Some(encoder.digest().to_owned()), dense::search(&*encoder, task, candidates, resources)?)
+            let model = models::load(name)?;
+            (Some(model.encoder.digest().to_owned()), dense::search(&model, task, candidates, resources)?)
         }
     };
     let rankings = task.queries.iter().zip(found).map(|(query, hits)| task.ranking(query, hits)).collect();
