@@ -10,12 +10,14 @@
 //!
 //! `N` documents that hold at least one term, `df` of them hold this one, `tf` times in a document of `dl` terms, of
 //! which there are `avgdl` on average (exact lengths, also where `dl` is rounded). A term that stands twice in a query
-//! counts twice.
+//! counts twice (its idf is doubled).
 //!
 //! Each term's share is rounded to 32 bits, the shares are added in 64 bits in the order the query first names them,
 //! and the sum is rounded to 32 bits: the same bits whatever the search and the number of threads.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -148,7 +150,7 @@ pub struct TermWeight {
     /// Its inverse document frequency; 0 for a term no document holds.
     pub idf: f32,
     /// What it adds to the score.
-    pub score: f64,
+    pub score: f32,
 }
 
 /// A term of the index.
@@ -170,31 +172,39 @@ pub struct Bm25Index {
     pub(super) analyzer: Analyzer,
     parameters: Bm25Parameters,
     lengths: Vec<u32>,
+    /// How many documents hold a term at all: N.
+    indexed: usize,
+    /// `1 / norm` of each document.
+    inverse_norms: Vec<f32>,
     terms: Vec<Box<str>>,
     ids: FxHashMap<Box<str>, u32>,
     /// Where each term's postings begin, and behind the last one their number.
     offsets: Vec<usize>,
     documents: Vec<u32>,
-    /// What a posting adds to a score for each time the query names its term.
+    /// What a posting adds to a score when the query names its term once.
     shares: Vec<f32>,
     frequencies: Frequencies,
     /// The highest share of each term.
     highest: Vec<f32>,
 }
 
-/// A term of a query: its number in the index and how often the query names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct QueryTerm {
-    pub(super) term: u32,
-    pub(super) count: u32,
-}
-
-/// The documents that hold a term, ascending, and what each gets for it.
-#[derive(Clone, Copy)]
+/// The documents that hold a term of a query, ascending, and what each gets for it.
 pub(super) struct Postings<'i> {
     pub(super) documents: &'i [u32],
-    pub(super) shares: &'i [f32],
+    pub(super) shares: Cow<'i, [f32]>,
     pub(super) highest: f32,
+}
+
+impl Postings<'_> {
+    /// What `document` gets, if it holds the term.
+    pub(super) fn share(&self, document: u32) -> Option<f32> {
+        self.documents.binary_search(&document).ok().map(|at| self.shares[at])
+    }
+}
+
+/// The shares of one document added up, in the query's order.
+pub(super) fn score(query: &[Postings<'_>], document: u32) -> f32 {
+    query.iter().filter_map(|postings| postings.share(document)).map(f64::from).sum::<f64>() as f32
 }
 
 impl Bm25Index {
@@ -219,9 +229,9 @@ impl Bm25Index {
         let vocabulary = Vocabulary::of(&parts);
         let lengths: Vec<u32> = parts.iter().flat_map(|part| part.lengths.iter().copied()).collect();
         let inverse_norms = inverse_norms(&lengths, parameters);
-        let collection = lengths.iter().filter(|&&length| length > 0).count();
+        let indexed = lengths.iter().filter(|&&length| length > 0).count();
 
-        let idfs: Vec<f32> = vocabulary.document_frequencies.iter().map(|&df| idf(collection, df)).collect();
+        let idfs: Vec<f32> = vocabulary.document_frequencies.iter().map(|&df| idf(indexed, df)).collect();
         let offsets = running_sums(&vocabulary.document_frequencies);
         let postings = offsets[offsets.len() - 1];
         let mut next = offsets.clone();
@@ -247,7 +257,20 @@ impl Bm25Index {
         }
         frequencies.large.sort_unstable();
         let Vocabulary { terms, ids, .. } = vocabulary;
-        Self { analyzer, parameters, lengths, terms, ids, offsets, documents, shares, frequencies, highest }
+        Self {
+            analyzer,
+            parameters,
+            lengths,
+            indexed,
+            inverse_norms,
+            terms,
+            ids,
+            offsets,
+            documents,
+            shares,
+            frequencies,
+            highest,
+        }
     }
 
     /// How documents and queries become terms.
@@ -287,28 +310,14 @@ impl Bm25Index {
 
     fn statistics(&self, term: usize) -> TermStatistics<'_> {
         let document_frequency = (self.offsets[term + 1] - self.offsets[term]) as u32;
-        let idf = idf(self.indexed_documents(), document_frequency);
+        let idf = idf(self.indexed, document_frequency);
         TermStatistics { term: &self.terms[term], document_frequency, idf }
-    }
-
-    /// How many documents hold a term at all: N.
-    fn indexed_documents(&self) -> usize {
-        self.lengths.iter().filter(|&&length| length > 0).count()
     }
 
     /// The score of one document for `query`: 0 where they share no term, `None` where there is no such document.
     pub fn score(&self, query: &str, document: u32) -> Option<f32> {
         self.lengths.get(document as usize)?;
-        Some(self.score_terms(&self.query_terms(query), document))
-    }
-
-    pub(super) fn score_terms(&self, query: &[QueryTerm], document: u32) -> f32 {
-        let share = |&QueryTerm { term, count }: &QueryTerm| {
-            let postings = self.postings(term);
-            let at = postings.documents.binary_search(&document).ok()?;
-            Some(f64::from(count) * f64::from(postings.shares[at]))
-        };
-        query.iter().filter_map(share).sum::<f64>() as f32
+        Some(score(&self.query_postings(query), document))
     }
 
     /// What each term of `query` adds to the score of `document`, in the query's order; `None` where there is no such
@@ -331,29 +340,42 @@ impl Bm25Index {
         let Some(&id) = self.ids.get(weight.term.as_str()) else { return weight };
         let statistics = self.statistics(id as usize);
         (weight.document_frequency, weight.idf) = (statistics.document_frequency, statistics.idf);
-        if let Ok(at) = self.postings(id).documents.binary_search(&document) {
-            let at = self.offsets[id as usize] + at;
+        if let Ok(at) = self.documents[self.range(id)].binary_search(&document) {
+            let at = self.range(id).start + at;
             weight.term_frequency = self.frequencies.get(at);
-            weight.score = f64::from(query_frequency) * f64::from(self.shares[at]);
+            weight.score = self.share(at, weight.idf * query_frequency as f32);
         }
         weight
     }
 
-    /// The terms of `query` that the index knows, in the order first named.
-    pub(super) fn query_terms(&self, query: &str) -> Vec<QueryTerm> {
+    /// The postings of the terms of `query` that the index knows, in the order first named.
+    pub(super) fn query_postings(&self, query: &str) -> Vec<Postings<'_>> {
         let known =
-            |(term, count): (String, u32)| self.ids.get(term.as_str()).map(|&term| QueryTerm { term, count });
+            |(term, count): (String, u32)| self.ids.get(term.as_str()).map(|&id| self.postings(id, count));
         counted(self.analyzer.terms(query)).into_iter().filter_map(known).collect()
     }
 
-    pub(super) fn postings(&self, term: u32) -> Postings<'_> {
-        let term = term as usize;
-        let range = self.offsets[term]..self.offsets[term + 1];
-        Postings {
-            documents: &self.documents[range.clone()],
-            shares: &self.shares[range],
-            highest: self.highest[term],
+    /// Lucene multiplies the idf, not the share, by how often the query names the term; rounding makes a difference.
+    fn postings(&self, term: u32, count: u32) -> Postings<'_> {
+        let range = self.range(term);
+        let documents = &self.documents[range.clone()];
+        if count == 1 {
+            let highest = self.highest[term as usize];
+            return Postings { documents, shares: Cow::Borrowed(&self.shares[range]), highest };
         }
+        let weight = idf(self.indexed, documents.len() as u32) * count as f32;
+        let shares: Vec<f32> = range.map(|at| self.share(at, weight)).collect();
+        let highest = shares.iter().copied().fold(0.0, f32::max);
+        Postings { documents, shares: Cow::Owned(shares), highest }
+    }
+
+    /// What the posting at `at` adds to a score when its term weighs `weight`.
+    fn share(&self, at: usize, weight: f32) -> f32 {
+        share(weight, self.frequencies.get(at), self.inverse_norms[self.documents[at] as usize])
+    }
+
+    fn range(&self, term: u32) -> Range<usize> {
+        self.offsets[term as usize]..self.offsets[term as usize + 1]
     }
 }
 
@@ -628,7 +650,7 @@ mod tests {
             .map(|w| (w.term.as_str(), w.query_frequency, w.term_frequency, w.document_frequency))
             .collect();
         assert_eq!(seen, [("rare", 2, 300, 1), ("cat", 1, 1, 2), ("unheard", 1, 0, 0)]);
-        let sum: f64 = weights.iter().map(|w| w.score).sum();
+        let sum: f64 = weights.iter().map(|w| f64::from(w.score)).sum();
         assert_eq!(sum as f32, index.score("rare cat rare unheard", 0).unwrap());
         assert_eq!(index.document_length(0), Some(302));
         assert_eq!(index.term("cat").unwrap().document_frequency, 2);

@@ -15,7 +15,7 @@ use std::collections::BinaryHeap;
 #[cfg(not(target_arch = "wasm32"))]
 use rayon::prelude::*;
 
-use super::bm25::{Bm25Index, Postings, QueryTerm};
+use super::bm25::{Bm25Index, Postings, score};
 
 /// A found document.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,14 +52,13 @@ impl Bm25Index {
     pub fn search_plainly(&self, query: &str, k: usize) -> Vec<Scored> {
         let mut sums = vec![0.0_f64; self.len()];
         let mut touched = Vec::new();
-        for QueryTerm { term, count } in self.query_terms(query) {
-            let postings = self.postings(term);
-            for (&document, &share) in postings.documents.iter().zip(postings.shares) {
+        for postings in self.query_postings(query) {
+            for (&document, &share) in postings.documents.iter().zip(&*postings.shares) {
                 let sum = &mut sums[document as usize];
                 if *sum == 0.0 {
                     touched.push(document);
                 }
-                *sum += f64::from(count) * f64::from(share);
+                *sum += f64::from(share);
             }
         }
         let mut best = Best::new(k);
@@ -68,10 +67,10 @@ impl Bm25Index {
     }
 
     fn search_with(&self, query: &str, k: usize, window: &mut Window) -> Vec<Scored> {
-        let query = self.query_terms(query);
+        let query = self.query_postings(query);
         let mut best = Best::new(k);
         if k > 0 {
-            MaxScore::new(self, &query).run(window, &mut best);
+            MaxScore::new(self.len(), &query).run(window, &mut best);
         }
         best.into_sorted()
     }
@@ -92,10 +91,10 @@ impl Window {
     }
 
     /// Adds a stretch of postings, all of them inside the window that begins at `base`.
-    fn add(&mut self, documents: &[u32], shares: &[f32], weight: f64, base: u32) {
+    fn add(&mut self, documents: &[u32], shares: &[f32], base: u32) {
         for (&document, &share) in documents.iter().zip(shares) {
             let at = (document - base) as usize % WINDOW;
-            self.sums[at] += weight * f64::from(share);
+            self.sums[at] += f64::from(share);
             self.touched[at / 64] |= 1 << (at % 64);
         }
     }
@@ -113,9 +112,8 @@ impl Window {
 }
 
 /// One term on its way through the documents.
-struct Cursor<'i> {
-    postings: Postings<'i>,
-    weight: f64,
+struct Cursor<'q> {
+    postings: &'q Postings<'q>,
     /// The most it can add to a score.
     bound: f64,
     /// The first posting not yet passed.
@@ -128,7 +126,7 @@ impl Cursor<'_> {
         let rest = &self.postings.documents[self.at..];
         self.at += gallop(rest, document);
         match self.postings.documents.get(self.at) {
-            Some(&found) if found == document => self.weight * f64::from(self.postings.shares[self.at]),
+            Some(&found) if found == document => f64::from(self.postings.shares[self.at]),
             _ => 0.0,
         }
     }
@@ -145,11 +143,12 @@ fn gallop(documents: &[u32], target: u32) -> usize {
 }
 
 /// A search on its way through the windows.
-struct MaxScore<'i> {
-    index: &'i Bm25Index,
-    query: &'i [QueryTerm],
+struct MaxScore<'q> {
+    /// How many documents the index holds.
+    documents: usize,
+    query: &'q [Postings<'q>],
     /// The query's terms, those that can add least first.
-    cursors: Vec<Cursor<'i>>,
+    cursors: Vec<Cursor<'q>>,
     /// What the first cursor, the first two, ... can add together.
     bounds: Vec<f64>,
 }
@@ -157,12 +156,9 @@ struct MaxScore<'i> {
 /// Sums in another order differ by rounding; bounds are widened by more than that.
 const SLACK: f64 = 1.0 + 1e-9;
 
-impl<'i> MaxScore<'i> {
-    fn new(index: &'i Bm25Index, query: &'i [QueryTerm]) -> Self {
-        let cursor = |&QueryTerm { term, count }: &QueryTerm| {
-            let (postings, weight) = (index.postings(term), f64::from(count));
-            Cursor { postings, weight, bound: weight * f64::from(postings.highest) * SLACK, at: 0 }
-        };
+impl<'q> MaxScore<'q> {
+    fn new(documents: usize, query: &'q [Postings<'q>]) -> Self {
+        let cursor = |postings| Cursor { postings, bound: f64::from(postings.highest) * SLACK, at: 0 };
         let mut cursors: Vec<_> = query.iter().map(cursor).collect();
         cursors.sort_by(|a, b| a.bound.total_cmp(&b.bound));
         let mut sum = 0.0;
@@ -171,19 +167,18 @@ impl<'i> MaxScore<'i> {
             sum
         };
         let bounds = cursors.iter().map(add).collect();
-        Self { index, query, cursors, bounds }
+        Self { documents, query, cursors, bounds }
     }
 
     fn run(&mut self, window: &mut Window, best: &mut Best) {
-        let documents = self.index.len();
-        for base in (0..documents).step_by(WINDOW) {
+        for base in (0..self.documents).step_by(WINDOW) {
             // The terms before `essential` cannot bring in a new document.
             let threshold = best.threshold();
             let essential = self.bounds.partition_point(|&bound| bound <= threshold);
             if essential == self.cursors.len() {
                 return;
             }
-            self.add_essential(essential, base as u32, documents.min(base + WINDOW), window);
+            self.add_essential(essential, base as u32, self.documents.min(base + WINDOW), window);
             window.drain(|at, sum| self.finish(essential, (base + at) as u32, sum, best));
         }
     }
@@ -194,12 +189,7 @@ impl<'i> MaxScore<'i> {
             let rest = &cursor.postings.documents[cursor.at..];
             let inside = rest.partition_point(|&document| (document as usize) < end);
             let range = cursor.at..cursor.at + inside;
-            window.add(
-                &cursor.postings.documents[range.clone()],
-                &cursor.postings.shares[range],
-                cursor.weight,
-                base,
-            );
+            window.add(&cursor.postings.documents[range.clone()], &cursor.postings.shares[range], base);
             cursor.at += inside;
         }
     }
@@ -214,7 +204,7 @@ impl<'i> MaxScore<'i> {
             sum += self.cursors[term].advance(document);
         }
         if sum * SLACK > threshold {
-            best.offer(document, self.index.score_terms(self.query, document));
+            best.offer(document, score(self.query, document));
         }
     }
 }
