@@ -105,3 +105,25 @@ fn export(name: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
     table.push(vec![Cell::text(name), Cell::text(file), Cell::count(bytes.len()), Cell::text(bundle.digest())]);
     Ok(Report::of_rows(table).into())
 }
+
+fn inspect(name: &str) -> anyhow::Result<Finished> {
+    let bundle = models::bundle(name)?;
+    let found = bundle.describe()?;
+    let mut table = Table::new(["what", "value"]);
+    let mut line = |what: &str, value: String| table.push(vec![Cell::text(what), Cell::text(value)]);
+    line("kind", found.model_type.clone());
+    for (what, value) in [("dimensions", found.dimensions), ("vocabulary", found.vocabulary), ("layers", found.layers)] {
+        if let Some(value) = value {
+            line(what, value.to_string());
+        }
+    }
+    for (file, bytes) in &found.files {
+        line(&format!("file {file}"), format!("{bytes} bytes"));
+    }
+    line("bytes", found.bytes.to_string());
+    line("digest", found.digest.clone());
+    if let Some(card) = bundle.get(scorer::bundle::CARD) {
+        table.notes = vec![String::new(), String::from_utf8_lossy(card).trim_end().to_owned()];
+    }
+    Ok(Report { tables: vec![table.titled(name)], json: serde_json::to_value(&found)?, lines: Vec::new() }.into())
+}
