@@ -454,3 +454,186 @@ fn quantile(sorted: &[f64], level: f64) -> f64 {
     let above = (below + 1).min(sorted.len() - 1);
     sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn rng(stream: u64) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        rng.set_stream(stream);
+        rng
+    }
+
+    /// Pearson's chi-squared statistic of counts against expected counts.
+    fn chi_squared(seen: &[u64], expected: &[f64]) -> f64 {
+        seen.iter().zip(expected).map(|(&seen, e)| (seen as f64 - e).powi(2) / e).sum()
+    }
+
+    #[test]
+    fn binomial_draws_follow_the_binomial_distribution() {
+        let (n, part, whole, draws) = (9u64, 3u64, 7u64, 70_000);
+        let mut rng = rng(0);
+        let mut seen = vec![0u64; n as usize + 1];
+        (0..draws).for_each(|_| seen[binomial(&mut rng, n, part, whole) as usize] += 1);
+        let p = part as f64 / whole as f64;
+        let choose = |k: u64| (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product::<f64>();
+        let expected: Vec<f64> = (0..=n)
+            .map(|k| f64::from(draws) * choose(k) * p.powi(k as i32) * (1.0 - p).powi((n - k) as i32))
+            .collect();
+        let statistic = chi_squared(&seen, &expected);
+        assert!(
+            statistic < 27.9,
+            "chi-squared of 9 degrees stays below 27.9 in 999 of 1,000 cases: {statistic}"
+        );
+    }
+
+    #[test]
+    fn large_binomial_draws_have_the_right_mean_and_variance() {
+        let mut rng = rng(1);
+        for (n, part, whole) in
+            [(100_000u64, 1u64, 3u64), (64, 1, 2), (4_097, 4_095, 4_096), (1_000_000, 7, 1_000)]
+        {
+            let draws: Vec<f64> = (0..2_000).map(|_| binomial(&mut rng, n, part, whole) as f64).collect();
+            let p = part as f64 / whole as f64;
+            let (mean, variance) = (n as f64 * p, n as f64 * p * (1.0 - p));
+            let seen_mean = draws.iter().sum::<f64>() / 2_000.0;
+            let seen_variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / 2_000.0;
+            assert!(
+                (seen_mean - mean).abs() < 4.5 * (variance / 2_000.0).sqrt(),
+                "{n} {part}/{whole}: {seen_mean}"
+            );
+            assert!((seen_variance / variance - 1.0).abs() < 0.2, "{n} {part}/{whole}: {seen_variance}");
+        }
+        assert_eq!(binomial(&mut rng, 10, 0, 3), 0);
+        assert_eq!(binomial(&mut rng, 10, 3, 3), 10);
+    }
+
+    #[test]
+    fn whole_numbers_below_a_bound_are_equally_likely() {
+        let mut rng = rng(2);
+        let mut seen = vec![0u64; 11];
+        (0..110_000).for_each(|_| seen[below(&mut rng, 11) as usize] += 1);
+        let statistic = chi_squared(&seen, &[10_000.0; 11]);
+        assert!(statistic < 29.6, "ten degrees, one case in a thousand: {statistic}");
+        assert!((0..1_000).all(|_| below(&mut rng, u32::MAX) < u32::MAX));
+    }
+
+    #[test]
+    fn splitting_draws_as_drawing_singly_does() {
+        // Kinds of 500, 300, 1 and 199 clusters: split. The same as a thousand kinds of one: drawn singly.
+        let sizes = [500u32, 300, 1, 199];
+        let (split, singly) = (Strata::new(&sizes), Strata::distinct(1_000));
+        let ends: Vec<usize> =
+            sizes.iter().scan(0, |end, &size| Some((*end, *end += size as usize).0)).collect();
+        let mut together = [[0.0f64; 4]; 2];
+        let mut squares = [[0.0f64; 4]; 2];
+        for number in 0..1_000 {
+            let (mut kinds, mut ones) = (vec![0; 4], vec![0; 1_000]);
+            split.draw(&mut rng(number), &mut kinds);
+            singly.draw(&mut rng(number), &mut ones);
+            assert_eq!(kinds.iter().sum::<u32>(), 1_000);
+            assert_eq!(ones.iter().sum::<u32>(), 1_000);
+            for kind in 0..4 {
+                let ones: u32 = ones[ends[kind]..ends[kind] + sizes[kind] as usize].iter().sum();
+                for (way, drawn) in [f64::from(kinds[kind]), f64::from(ones)].into_iter().enumerate() {
+                    together[way][kind] += drawn;
+                    squares[way][kind] += (drawn - f64::from(sizes[kind])).powi(2);
+                }
+            }
+        }
+        for (way, kind) in (0..2).flat_map(|way| (0..4).map(move |kind| (way, kind))) {
+            let p = f64::from(sizes[kind]) / 1_000.0;
+            let variance = 1_000.0 * p * (1.0 - p);
+            let mean = together[way][kind] / 1_000.0;
+            assert!(
+                (mean - f64::from(sizes[kind])).abs() < 4.5 * (variance / 1_000.0).sqrt(),
+                "{way} {kind}: {mean}"
+            );
+            let spread = squares[way][kind] / 1_000.0 / variance;
+            assert!((0.75..1.25).contains(&spread), "{way} {kind}: {spread}");
+        }
+    }
+
+    #[test]
+    fn clusters_of_the_same_content_are_one_kind() {
+        // Queries 7 and 1 hold patterns {0, 2}, query 3 holds {2, 2}; query 9 is another {2, 2}.
+        let clusters = Clusters::new(&[7, 7, 3, 3, 1, 1, 9, 9], &[0, 2, 2, 2, 2, 0, 2, 2], 3);
+        assert_eq!(clusters.len(), 4);
+        assert_eq!(clusters.strata.sizes(), [2, 2]);
+        let mut counts = vec![0; 3];
+        clusters.tally(&[3, 1], &mut counts);
+        assert_eq!(counts, [3, 0, 5]);
+        assert_eq!(clusters.without_one(1, &counts), [3, 0, 3]);
+    }
+
+    #[test]
+    fn a_resample_is_the_drawn_clusters_laid_side_by_side() {
+        let (clusters_of, patterns) = ([0u32, 0, 1, 1, 1, 2, 3, 3], [0u32, 1, 1, 2, 2, 0, 3, 3]);
+        let clusters = Clusters::new(&clusters_of, &patterns, 4);
+        let statistic = |counts: &[u64], out: &mut [f64]| {
+            let all: u64 = counts.iter().sum();
+            out[0] = counts.iter().zip(0..).map(|(&n, pattern)| n * pattern).sum::<u64>() as f64 / all as f64;
+        };
+        let bootstrap = Bootstrap::new(50, 0.9, 4).unwrap();
+        let interval = bootstrap.intervals(&clusters, &[Ok(1.25)], statistic)[0].unwrap();
+        // Four kinds of one are drawn singly, and stand in the order of their content: queries 2, 0, 1, 3.
+        let contents = [vec![0], vec![0, 1], vec![1, 2, 2], vec![3, 3]];
+        let mut means: Vec<f64> = (0..50)
+            .map(|number| {
+                let mut rng = ChaCha8Rng::seed_from_u64(4);
+                rng.set_stream(number);
+                let drawn: Vec<u32> =
+                    (0..4).flat_map(|_| contents[below(&mut rng, 4) as usize].clone()).collect();
+                f64::from(drawn.iter().sum::<u32>()) / drawn.len() as f64
+            })
+            .collect();
+        means.sort_unstable_by(f64::total_cmp);
+        assert!((interval.lower - quantile(&means, 0.05)).abs() < 1e-12);
+        assert!((interval.upper - quantile(&means, 0.95)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn intervals_are_read_as_scipy_reads_them() {
+        let cases: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../tests/fixtures/intervals.json")).unwrap();
+        for (number, case) in cases.iter().enumerate() {
+            let numbers = |name: &str| serde_json::from_value::<Vec<f64>>(case[name].clone()).unwrap();
+            let method =
+                if case["method"] == "bca" { IntervalMethod::Bca } else { IntervalMethod::Percentile };
+            let bootstrap =
+                Bootstrap::new(60, case["level"].as_f64().unwrap(), 0).unwrap().with_method(method);
+            let sample = numbers("sample");
+            let (n, sum) = (sample.len() as f64, sample.iter().sum::<f64>());
+            let left_out: Vec<f64> = sample.iter().map(|one| (sum - one) / (n - 1.0)).collect();
+            let sizes = vec![1; sample.len()];
+            let interval = bootstrap.interval(sum / n, numbers("replicates"), &left_out, &sizes).unwrap();
+            for (ours, name) in [(interval.lower, "lower"), (interval.upper, "upper")] {
+                let scipy = case[name].as_f64().unwrap();
+                assert!((ours - scipy).abs() < 1e-9, "case {number}, {name}: {ours} but {scipy}");
+            }
+        }
+    }
+
+    #[test]
+    fn undefined_replicates_are_left_out_and_counted() {
+        let bootstrap = Bootstrap::new(4, 0.5, 0).unwrap();
+        let interval = bootstrap.interval(2.0, vec![3.0, f64::NAN, 1.0, 2.0], &[], &[]).unwrap();
+        assert_eq!((interval.lower, interval.upper, interval.undefined_resamples), (1.5, 2.5, 1));
+        assert_eq!(bootstrap.interval(2.0, vec![f64::NAN; 4], &[], &[]), Err(Undefined::NoResample));
+        let bca = bootstrap.with_method(IntervalMethod::Bca);
+        assert_eq!(bca.interval(9.0, vec![1.0, 2.0, 3.0], &[1.0, 2.0], &[1, 1]), Err(Undefined::OneSided));
+        let still = bca.interval(1.0, vec![1.0; 9], &[1.0, 1.0], &[1, 1]).unwrap();
+        assert_eq!((still.lower, still.upper), (1.0, 1.0));
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        assert_eq!(Bootstrap::new(0, 0.95, 0), None);
+        assert_eq!(Bootstrap::new(10, 1.0, 0), None);
+        assert_eq!(Bootstrap::new(10, f64::NAN, 0), None);
+        assert_eq!(Bootstrap::new(1_000, 0.95, 0), Some(Bootstrap::default()));
+    }
+}

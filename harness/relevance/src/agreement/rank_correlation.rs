@@ -125,8 +125,8 @@ impl Points {
         let two_of = |n: u64| u128::from(n) * u128::from(n.saturating_sub(1)) / 2;
         let tied = |margin: &[u64]| margin.iter().map(|&n| two_of(n)).sum::<u128>();
         let all = two_of(x.iter().sum());
-        let untied = [all - tied(&x), all - tied(&y)].map(|pairs| (pairs as f64).sqrt());
-        let tau = self.concordant_less_discordant(counts) as f64 / untied[0] / untied[1];
+        let untied = (all - tied(&x)) as f64 * (all - tied(&y)) as f64;
+        let tau = self.concordant_less_discordant(counts) as f64 / untied.sqrt();
         Ok(tau.clamp(-1.0, 1.0))
     }
 
@@ -168,7 +168,7 @@ impl Points {
             xx += n * x * x;
             yy += n * y * y;
         }
-        let r = xy / xx.sqrt() / yy.sqrt();
+        let r = xy / (xx * yy).sqrt();
         if r.is_nan() { Err(Undefined::ConstantSide) } else { Ok(r.clamp(-1.0, 1.0)) }
     }
 }

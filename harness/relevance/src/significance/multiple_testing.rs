@@ -29,7 +29,7 @@ pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let order = ascending(p);
     let (mut adjusted, mut smallest) = (vec![0.0; p.len()], 1.0f64);
     for (rank, &at) in order.iter().enumerate().rev() {
-        smallest = smallest.min(p.len() as f64 * p[at] / (rank + 1) as f64);
+        smallest = smallest.min(p[at] * (p.len() as f64 / (rank + 1) as f64));
         adjusted[at] = smallest;
     }
     adjusted
