@@ -49,7 +49,7 @@
 //! - The result does not depend on the number of threads, bit for bit: every sum has a fixed order. It does
 //!   depend, by roundings, on the instruction set.
 //! - NaN and infinity are refused, and so are inputs whose scores might leave the range of f32
-//!   (`max |q| max |d| / tau`, by Cauchy-Schwarz). Within that range nothing overflows, whatever the temperature.
+//!   (`max |q| max |d|`, over `tau` or not, by Cauchy-Schwarz). Within that range nothing overflows, whatever the temperature.
 //! - [`Device::Scalar`] is the definition, term by term; it is quadratic in a query's documents.
 //! - An explicit device is used or refused, never replaced.
 //!
@@ -275,7 +275,7 @@ fn check_embeddings(
     require_equal("documents", ("documents", documents.rows()), ("labels", labels.documents()))?;
     check_temperature(options)?;
     let reach = longest_row("queries", queries)? * longest_row("documents", documents)?;
-    check_reach(reach / f64::from(options.temperature))?;
+    check_reach(reach, options)?;
     Ok(factor(labels, options))
 }
 
@@ -286,7 +286,7 @@ fn check_scores(scores: Matrix<'_, f32>, labels: SparseLabels<'_>, options: Opti
     check_temperature(options)?;
     scores.require_finite("scores")?;
     let largest = scores.iter_rows().flatten().fold(0.0f32, |largest, score| largest.max(score.abs()));
-    check_reach(f64::from(largest) / f64::from(options.temperature))?;
+    check_reach(f64::from(largest), options)?;
     Ok(factor(labels, options))
 }
 
@@ -311,8 +311,10 @@ fn check_temperature(options: Options) -> Result<()> {
     Err(Error::OutOfRange { what: "temperature", value: f64::from(temperature), expected })
 }
 
-/// A quarter of the largest f32: a difference of two scores, or a score and a logarithm, still fits.
-fn check_reach(reach: f64) -> Result<()> {
+/// Refuses inner products that might leave f32, before or after division by the temperature. The limit is a
+/// quarter of the largest f32: a difference of two scores still fits.
+fn check_reach(largest_product: f64, options: Options) -> Result<()> {
+    let reach = largest_product.max(largest_product / f64::from(options.temperature));
     if reach <= f64::from(f32::MAX) / 4.0 {
         return Ok(());
     }

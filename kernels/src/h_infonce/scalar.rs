@@ -113,20 +113,22 @@ fn row<T: Number>(scores: &[T], labels: SparseLabels<'_>, query: usize, terms: T
     }
     let scaled: Vec<T> = scores.iter().map(|score| *score * terms.inverse_temperature).collect();
     let mut gradient = vec![T::from_f64(0.0); scores.len()];
-    let mut loss = T::from_f64(0.0);
+    let mut loss = 0.0;
     for (entry, (&document, &label)) in listed.documents.iter().zip(listed.labels).enumerate() {
         if terms.anchors.contains(label) {
-            let weight = T::from_f64(terms.factor * f64::from(listed.weight(entry)));
-            loss += anchor(&scaled, &label_of, document as usize, weight, &mut gradient);
+            let weight = terms.factor * f64::from(listed.weight(entry));
+            let weight_of_gradient = T::from_f64(weight);
+            let term = anchor(&scaled, &label_of, document as usize, weight_of_gradient, &mut gradient);
+            loss += weight * term.to_f64();
         }
     }
     for value in &mut gradient {
         *value = *value * terms.inverse_temperature;
     }
-    (loss.to_f64(), gradient)
+    (loss, gradient)
 }
 
-/// One anchor's term, its gradient added to `gradient`.
+/// One anchor's term without its weight; its weighted gradient is added to `gradient`.
 fn anchor<T: Number>(scores: &[T], labels: &[u8], anchor: usize, weight: T, gradient: &mut [T]) -> T {
     let competes = |k: usize| labels[k] != IGNORED && labels[k] < labels[anchor];
     let denominator: Vec<usize> = (0..scores.len()).filter(|&k| k == anchor || competes(k)).collect();
@@ -143,7 +145,7 @@ fn anchor<T: Number>(scores: &[T], labels: &[u8], anchor: usize, weight: T, grad
         gradient[k] += weight * ((scores[k] - largest).exp() / sum);
     }
     gradient[anchor] -= weight;
-    weight * (largest + sum.ln() - scores[anchor])
+    largest + sum.ln() - scores[anchor]
 }
 
 fn dot<T: Number>(a: &[T], b: &[T]) -> T {

@@ -202,7 +202,9 @@ fn assert_as_good_as_plain_f32(batch: &Batch) {
         check("documents", fast_d, plain_d, largest(&truth.documents));
         let plain_t = (plain.inverse_temperature - truth.inverse_temperature).abs();
         let fast_t = (fast.inverse_temperature - truth.inverse_temperature).abs();
-        let scale = truth.inverse_temperature.abs().max(scale * batch.offsets.len() as f64 * 0.05);
+        let scale = scale
+            * f64::from(batch.options.temperature)
+            * widen(&batch.queries).iter().map(|q| q.abs()).sum::<f64>();
         check("inverse temperature", fast_t, plain_t, scale);
     }
 }
@@ -632,7 +634,8 @@ proptest! {
         let options = Options { temperature, ..Options::default() };
         for device in [Device::Scalar, Device::auto()] {
             if let Ok(output) = loss_and_gradients(queries, documents, labels, options, device) {
-                prop_assert!(output.loss.value.is_finite() && output.loss.value >= -1e-5);
+                prop_assert!(output.loss.value.is_finite(), "{device}");
+                prop_assert!(device == Device::Scalar || output.loss.value >= 0.0, "{device}");
             }
         }
     }
