@@ -11,6 +11,7 @@ mod paired_bootstrap;
 mod randomization;
 mod sign_test;
 mod t_test;
+mod tails;
 #[cfg(test)]
 mod tests;
 mod wilcoxon;
