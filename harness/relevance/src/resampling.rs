@@ -444,7 +444,7 @@ fn acceleration(left_out: &[f64], sizes: &[u32]) -> f64 {
     let mean = defined().map(|(value, size)| size * value).sum::<f64>() / clusters;
     let moment = |power| defined().map(|(value, size)| size * (mean - value).powi(power)).sum::<f64>();
     let spread = moment(2);
-    if spread > 0.0 { moment(3) / (6.0 * spread.powf(1.5)) } else { 0.0 }
+    if spread > 0.0 { moment(3) / (6.0 * spread * spread.sqrt()) } else { 0.0 }
 }
 
 /// The quantile of sorted values at `level`, linear between neighbours (definition 7 of Hyndman and Fan 1996).

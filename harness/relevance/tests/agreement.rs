@@ -1,6 +1,6 @@
 //! Agreement statistics against scikit-learn, krippendorff, scipy and statsmodels on random cases, and against the
 //! published agreement of human raters. The fixtures come from benchmarks/references/agreement/make_fixtures.py.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use relevance::agreement::{
     Confusion, Metric, RatedPair, Report, Statistic, Weights, accuracy, cohen_kappa, fleiss_kappa,

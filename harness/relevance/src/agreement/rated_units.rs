@@ -1,7 +1,7 @@
 //! Units with their ratings, reduced to the distinct ways in which a unit was rated.
 //!
 //! Krippendorff's alpha and Fleiss' kappa ask how often each grade was given to a unit, not by whom. With three
-//! raters and four grades there are at most 34 such *patterns* however many units there are, so both statistics, and
+//! raters and four grades there are at most 35 such *patterns* however many units there are, so both statistics, and
 //! every resample of them, are sums over patterns.
 
 use rustc_hash::FxHashMap;

@@ -27,7 +27,6 @@ pub fn hedges_g(differences: &[f64]) -> Result<f64, Undefined> {
     if freedom < 2.0 {
         return Err(Undefined::TwoPairs);
     }
-    let correction =
-        (ln_gamma(freedom / 2.0) - ln_gamma((freedom - 1.0) / 2.0)).exp() / (freedom / 2.0).sqrt();
-    Ok(correction * d)
+    let gammas = libm::exp(ln_gamma(freedom / 2.0) - ln_gamma((freedom - 1.0) / 2.0));
+    Ok(gammas / (freedom / 2.0).sqrt() * d)
 }

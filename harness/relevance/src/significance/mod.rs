@@ -1,7 +1,7 @@
 //! Is one system better than another, or are these queries kind to it? Tests on paired per-query scores.
 //!
 //! Everything starts from the differences `d_q = system_q - baseline_q` over the queries both were scored on; one file
-//! per test. A test without an answer says why ([`Undefined`](crate::undefined::Undefined)). [`compare`] does what a
+//! per test. A test without an answer says why ([`Undefined`]). [`compare`] does what a
 //! side-by-side of systems needs for many measures at once, the random signs of the randomization test shared by all.
 
 mod comparison;
@@ -11,6 +11,7 @@ mod paired_bootstrap;
 mod randomization;
 mod sign_test;
 mod t_test;
+mod tails;
 #[cfg(test)]
 mod tests;
 mod wilcoxon;

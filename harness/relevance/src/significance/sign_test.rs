@@ -1,11 +1,11 @@
 //! The sign test: among queries that differ, does one system win more often than a fair coin would let it?
 //!
-//! `p = 2 P(X <= min(wins, losses))`, capped at 1, for `X` binomial with `n = wins + losses` and 1/2. The binomial
-//! distribution function is a regularized incomplete beta function, so any `n` is exact.
+//! `p = 2 P(X <= min(wins, losses))`, capped at 1, for `X` binomial with `n = wins + losses` and 1/2. Exact for
+//! any `n`.
 
 use serde::Serialize;
-use statrs::function::beta::beta_reg;
 
+use super::tails::fair_coin_at_most;
 use super::{Alternative, sound};
 use crate::undefined::Undefined;
 
@@ -31,11 +31,6 @@ pub fn sign_test(differences: &[f64], alternative: Alternative) -> Result<SignTe
     if wins + losses == 0 {
         return Err(Undefined::NoDifferences);
     }
-    let (less, greater) = (at_most(wins, losses), at_most(losses, wins));
+    let (less, greater) = (fair_coin_at_most(wins, losses), fair_coin_at_most(losses, wins));
     Ok(SignTest { wins, losses, p: alternative.of_tails(less, greater) })
-}
-
-/// `P(X <= wins)` for a fair coin thrown `wins + losses` times.
-fn at_most(wins: u64, losses: u64) -> f64 {
-    if losses == 0 { 1.0 } else { beta_reg(losses as f64, (wins + 1) as f64, 0.5) }
 }

@@ -3,8 +3,8 @@
 //! For ranking measures it agrees well with the randomization test (Smucker, Allan and Carterette 2007, CIKM).
 
 use serde::Serialize;
-use statrs::function::beta::beta_reg;
 
+use super::tails::student_outside;
 use super::{Alternative, mean, sound, standard_deviation};
 use crate::undefined::Undefined;
 
@@ -29,7 +29,7 @@ pub fn paired_t_test(differences: &[f64], alternative: Alternative) -> Result<TT
     let deviation = standard_deviation(differences)?;
     let t = mean(differences) / (deviation / (differences.len() as f64).sqrt());
     let degrees_of_freedom = (differences.len() - 1) as u32;
-    let both_tails = outside(t, f64::from(degrees_of_freedom));
+    let both_tails = student_outside(t, f64::from(degrees_of_freedom));
     let p = match alternative {
         Alternative::TwoSided => both_tails,
         Alternative::Greater if t > 0.0 => both_tails / 2.0,
@@ -37,9 +37,4 @@ pub fn paired_t_test(differences: &[f64], alternative: Alternative) -> Result<TT
         Alternative::Greater | Alternative::Less => 1.0 - both_tails / 2.0,
     };
     Ok(TTest { t, degrees_of_freedom, p })
-}
-
-/// The probability that Student's t lies further from zero than `t`.
-fn outside(t: f64, degrees: f64) -> f64 {
-    beta_reg(degrees / 2.0, 0.5, degrees / (degrees + t * t))
 }

@@ -12,8 +12,8 @@
 //! same limit, but goes normal as soon as more than 13 differences hold a tie.
 
 use serde::Serialize;
-use statrs::function::erf::erfc;
 
+use super::tails::normal_above;
 use super::{Alternative, sound};
 use crate::undefined::Undefined;
 
@@ -129,6 +129,5 @@ fn normal_p(ties: &[&[f64]], n: usize, w: f64, alternative: Alternative, correct
         Alternative::Less => -0.5,
     };
     let z = (above - shift) / deviation;
-    let upper_tail = |z: f64| 0.5 * erfc(z / std::f64::consts::SQRT_2);
-    alternative.of_tails(upper_tail(-z), upper_tail(z))
+    alternative.of_tails(normal_above(-z), normal_above(z))
 }
