@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
 use crate::collection::{Document, Parts, Query};
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, Result};
 use crate::open::OpenOptions;
+use crate::records::{Record, document, no_lines, query};
 use crate::source::{Budget, Lines};
 use crate::trec::{JudgmentFile, read_judgments};
 
@@ -68,105 +67,31 @@ fn list_splits(folder: &Path) -> Result<Vec<String>> {
 
 fn read_corpus(path: &Path, options: &OpenOptions, budget: &mut Budget) -> Result<Vec<Document>> {
     budget.expect(path)?;
-    let mut documents = Vec::new();
-    for_each_object(path, options.document_bytes, |line, mut object, bytes| {
-        let document = document(&mut object).ok_or_else(|| wrong_object(path, line, &object))?;
-        let metadata = if document.metadata.is_some() { bytes } else { 0 };
-        budget.charge(path, document.bytes() + metadata)?;
-        documents.push(document);
-        Ok(())
-    })?;
-    Ok(documents)
+    read_records(path, options, budget, document)
 }
 
 fn read_queries(path: &Path, options: &OpenOptions, budget: &mut Budget) -> Result<Vec<Query>> {
-    let mut queries = Vec::new();
-    for_each_object(path, options.document_bytes, |line, mut object, bytes| {
-        let id = id(&mut object);
-        let (Some(id), Some(text)) = (id, string(&mut object, "text")) else {
-            return Err(wrong_object(path, line, &object));
-        };
-        budget.charge(path, bytes)?;
-        queries.push(Query { id, text });
-        Ok(())
-    })?;
-    Ok(queries)
+    read_records(path, options, budget, query)
 }
 
-fn document(object: &mut Map<String, Value>) -> Option<Document> {
-    let id = id(object)?;
-    let text = string(object, "text")?;
-    let title = match object.remove("title") {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(title)) => title,
-        Some(_) => return None,
-    };
-    let metadata = match object.remove("metadata") {
-        Some(Value::Object(map)) if !map.is_empty() => Some(Box::new(map)),
-        _ => None,
-    };
-    Some(Document { id, title, text, metadata })
-}
-
-/// The `_id` of an object: a string, or a number written as one.
-fn id(object: &mut Map<String, Value>) -> Option<String> {
-    match object.remove("_id") {
-        Some(Value::String(id)) if !id.is_empty() => Some(id),
-        Some(Value::Number(id)) => Some(id.to_string()),
-        _ => None,
-    }
-}
-
-fn string(object: &mut Map<String, Value>, key: &str) -> Option<String> {
-    match object.remove(key) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
-    }
-}
-
-const EXPECTED: &str = "a JSON object with \"_id\" and \"text\"";
-
-fn wrong_object(path: &Path, line: u64, rest: &Map<String, Value>) -> Error {
-    let keys: Vec<_> = rest.keys().map(|key| quoted(key)).collect();
-    let found = format!("one where they are missing or no text (besides them: {})", keys.join(", "));
-    Error::malformed(path, line, EXPECTED, found)
-}
-
-/// Calls `each` with every line's number, object and length in bytes. Blank lines are skipped.
-pub(crate) fn for_each_object(
+/// Every line of a file as a record; each counts with the length of its line and its own size.
+fn read_records<T>(
     path: &Path,
-    limit_bytes: u64,
-    mut each: impl FnMut(u64, Map<String, Value>, u64) -> Result<()>,
-) -> Result<()> {
-    let mut lines = Lines::open(path, limit_bytes)?;
-    let mut found_any = false;
+    options: &OpenOptions,
+    budget: &mut Budget,
+    record: Record<T>,
+) -> Result<Vec<T>> {
+    let mut lines = Lines::open(path, options.document_bytes)?;
+    let mut all = Vec::new();
     while let Some((number, line)) = lines.next_line()? {
         if line.trim().is_empty() {
             continue;
         }
-        found_any = true;
-        match serde_json::from_str(line) {
-            Ok(Value::Object(object)) => each(number, object, line.len() as u64)?,
-            Ok(other) => return Err(Error::malformed(path, number, EXPECTED, kind(&other))),
-            Err(error) => {
-                let found = format!("{} ({error})", quoted(line));
-                return Err(Error::malformed(path, number, EXPECTED, found));
-            }
-        }
+        budget.charge(path, (line.len() + std::mem::size_of::<T>()) as u64)?;
+        all.push(record(line).map_err(|wrong| wrong.at(path, number))?);
     }
-    if !found_any {
-        return Err(Error::malformed(path, 1, EXPECTED, "no lines at all"));
-    }
-    Ok(())
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+    match all.is_empty() {
+        true => Err(no_lines(path)),
+        false => Ok(all),
     }
 }

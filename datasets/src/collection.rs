@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use relevance::scale::Level;
-use relevance::{Grade, Judgments, Scale};
+use relevance::{Grade, Judgments, Scale, SelfHits};
 use serde::{Deserialize, Serialize};
 
 use crate::ratings::Ratings;
@@ -45,26 +45,6 @@ pub struct Query {
     pub id: String,
     /// What the person typed.
     pub text: String,
-}
-
-/// What to do with a hit whose document id equals the query id (ArguAna's queries are documents of its corpus).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SelfHits {
-    /// Score it like any other.
-    #[default]
-    Keep,
-    /// Take it out of the ranking before scoring.
-    Drop,
-}
-
-impl std::fmt::Display for SelfHits {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Keep => "keep",
-            Self::Drop => "drop",
-        })
-    }
 }
 
 /// The layout a collection's files have.

@@ -8,11 +8,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod check;
 pub mod collection;
 pub mod error;
 pub mod manifest;
 pub mod pairs;
 pub mod ratings;
+mod records;
+mod sample;
 pub mod table;
 mod text;
 pub mod trec;
@@ -24,6 +27,8 @@ mod beir;
 #[cfg(not(target_arch = "wasm32"))]
 mod chorus;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod import;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod open;
 #[cfg(not(target_arch = "wasm32"))]
 mod quati;
@@ -34,10 +39,13 @@ mod smart;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod store;
+#[cfg(not(target_arch = "wasm32"))]
 mod trec_folder;
 
-pub use collection::{Collection, Document, Format, Query, SelfHits};
+pub use collection::{Collection, Document, Format, Query};
 pub use error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 pub use open::{OpenOptions, open};
 pub use ratings::Ratings;
+pub use sample::sample;

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use relevance::scale::Level;
-use relevance::{Grade, Scale};
+use relevance::{Grade, Scale, SelfHits};
 use serde::{Deserialize, Serialize};
 
-use crate::collection::{Format, SelfHits};
+use crate::collection::Format;
 use crate::error::{Error, Result};
 
 /// A manifest, as written.
@@ -33,7 +33,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// What to do with hits on the query itself.
-    #[serde(default)]
+    #[serde(default, with = "self_hits")]
     pub self_hits: SelfHits,
     /// The split that is read when none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +49,28 @@ pub struct Manifest {
     pub counts: Option<Counts>,
     /// The files.
     pub files: Vec<FileEntry>,
+}
+
+/// `self_hits = "keep"` or `"drop"`.
+mod self_hits {
+    use relevance::SelfHits;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub fn serialize<S: Serializer>(self_hits: &SelfHits, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self_hits {
+            SelfHits::Keep => "keep",
+            SelfHits::Drop => "drop",
+        })
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SelfHits, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "keep" => Ok(SelfHits::Keep),
+            "drop" => Ok(SelfHits::Drop),
+            other => Err(D::Error::custom(format!("expected \"keep\" or \"drop\", found \"{other}\""))),
+        }
+    }
 }
 
 /// `[scale]`.
@@ -67,7 +89,7 @@ pub struct ScaleEntry {
 }
 
 /// `[counts]`, of the default split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
     /// Documents.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use relevance::{Grade, Judgments};
+use relevance::{Grade, Judgments, SelfHits};
 
 use crate::collection::{Collection, Format, Parts, observed_scale};
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ fn finish(parts: Parts, path: &Path, format: Format, manifest: Option<Manifest>)
     let Parts { documents, queries, mut judgments, split, splits, ratings, mut notes } = parts;
     let folder = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut name = folder.unwrap_or_else(|| "collection".to_owned());
-    let (mut stated, mut self_hits) = (None, Default::default());
+    let (mut stated, mut self_hits) = (None, SelfHits::Keep);
     if let Some(manifest) = manifest {
         notes.push(format!("described by the manifest \"{}\"", manifest.name));
         if let Some(scale) = &manifest.scale {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use datasets::trec::{JudgmentOptions, RunFile, RunOptions, read_judgments};
-use datasets::{Collection, Format, OpenOptions, SelfHits, open};
-use relevance::Grade;
+use datasets::{Collection, Format, OpenOptions, open};
+use relevance::{Grade, SelfHits};
 
 /// The folder of public collections beside the workspace; `None`, said aloud, where there is none.
 fn shared() -> Option<PathBuf> {
