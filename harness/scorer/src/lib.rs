@@ -4,6 +4,7 @@
 
 // Models.
 pub mod bundle;
+pub mod distill;
 pub mod dual_encoder;
 pub mod encoder;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod tokens;
 pub mod weights;
 
 pub use bundle::{Bundle, Description};
+pub use distill::{DistillOptions, distill};
 pub use encoder::{Embeddings, Encoder, EncoderOptions, load_encoder};
 pub use error::ScorerError;
 pub use template::{Role, Template, join_title};
