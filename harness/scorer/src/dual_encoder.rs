@@ -73,12 +73,27 @@ impl DualEncoder {
         &self.tokens
     }
 
-    /// One vector of length 1 per sequence of ids, in order: what [`Encoder::encode`] does after tokenising. Sequences are
+    /// The transformer, for those who look at its configuration.
+    pub fn bert(&self) -> &Bert {
+        &self.bert
+    }
+
+    /// One vector of length 1 per sequence of ids, in order: what [`Encoder::encode`] does after tokenising.
+    ///
+    /// # Errors
+    /// Those of [`DualEncoder::pool_ids`].
+    pub fn encode_ids(&self, sequences: &[Vec<u32>]) -> Result<Embeddings> {
+        let mut values = self.pool_ids(sequences)?;
+        values.chunks_exact_mut(self.dimensions()).for_each(normalize);
+        Ok(Embeddings { dimensions: self.dimensions(), values })
+    }
+
+    /// The pooled vector of each sequence of ids as the model gives it, not scaled, row-major. Sequences are
     /// taken as they are, special tokens included, and must hold 1 to `max_position_embeddings` ids of the vocabulary.
     ///
     /// # Errors
     /// `BadArgument` for an empty or overlong sequence or an unknown id, `Compute` when the tensor library fails.
-    pub fn encode_ids(&self, sequences: &[Vec<u32>]) -> Result<Embeddings> {
+    pub fn pool_ids(&self, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|&index| sequences[index].len());
         let batches = batches(&order, sequences, self.batch_tokens);
@@ -90,7 +105,7 @@ impl DualEncoder {
                 values[index * width..][..width].copy_from_slice(vector);
             }
         }
-        Ok(Embeddings { dimensions: width, values })
+        Ok(values)
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -113,9 +128,7 @@ impl DualEncoder {
         for sequence in packed {
             let (own, others) = rest.split_at(sequence.len() * width);
             rest = others;
-            let mut vector = self.pooling.pool(own, width);
-            normalize(&mut vector);
-            vectors.extend_from_slice(&vector);
+            vectors.extend_from_slice(&self.pooling.pool(own, width));
         }
         Ok(vectors)
     }

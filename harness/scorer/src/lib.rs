@@ -7,6 +7,7 @@ pub mod lexical;
 
 // Models.
 pub mod bundle;
+pub mod distill;
 pub mod dual_encoder;
 pub mod encoder;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod tokens;
 pub mod weights;
 
 pub use bundle::{Bundle, Description};
+pub use distill::{DistillOptions, distill};
 pub use encoder::{Embeddings, Encoder, EncoderOptions, load_encoder};
 pub use error::ScorerError;
 pub use template::{Role, Template, join_title};
