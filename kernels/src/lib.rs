@@ -10,6 +10,7 @@ pub mod h_infonce;
 pub mod matrix;
 pub mod similarity;
 pub mod top_k;
+pub mod wasserstein;
 mod workers;
 
 pub use device::{Device, InstructionSet, Unavailable};
