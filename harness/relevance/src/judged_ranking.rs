@@ -4,11 +4,9 @@
 //! [`TieOrder::Expected`] documents of equal score form groups, and a measure is the mean over all orders within them;
 //! with any other order every document is a group of its own, and the same formulas give the plain measure.
 
-use rustc_hash::FxHashSet;
-
 use crate::evaluation::{EvaluationError, EvaluationOptions, SelfHits};
 use crate::ranking::score_key;
-use crate::{Grade, Hit, QueryJudgments, Ranking, TieOrder};
+use crate::{Grade, QueryJudgments, Ranking, TieOrder};
 
 /// A retrieved document that has a grade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,18 +193,17 @@ fn order(ranking: &Ranking<'_>, options: &EvaluationOptions) -> Result<Vec<u64>,
     if u32::try_from(hits.len()).is_err() {
         return Err(EvaluationError::TooManyHits { query: ranking.query.to_owned(), hits: hits.len() });
     }
-    if let Some(hit) = hits.iter().find(|hit| hit.score.is_nan()) {
-        let (query, document) = (ranking.query.to_owned(), hit.document.to_owned());
-        return Err(EvaluationError::NotANumber { query, document });
-    }
-    let dropped = |hit: &Hit<'_>| options.self_hits == SelfHits::Drop && hit.document == ranking.query;
+    let drop_self = options.self_hits == SelfHits::Drop;
     let mut keys: Vec<u64> = Vec::with_capacity(hits.len());
-    keys.extend(
-        hits.iter()
-            .enumerate()
-            .filter(|(_, hit)| !dropped(hit))
-            .map(|(at, hit)| u64::from(score_key(hit.score)) << 32 | at as u64),
-    );
+    for (at, hit) in hits.iter().enumerate() {
+        if hit.score.is_nan() {
+            let (query, document) = (ranking.query.to_owned(), hit.document.to_owned());
+            return Err(EvaluationError::NotANumber { query, document });
+        }
+        if !(drop_self && hit.document == ranking.query) {
+            keys.push(u64::from(score_key(hit.score)) << 32 | at as u64);
+        }
+    }
     match options.ties {
         TieOrder::Run => {}
         TieOrder::Trec | TieOrder::Expected => sort(&mut keys, |a, b| hits[b].document < hits[a].document),
@@ -281,14 +278,15 @@ impl Lookup {
             pairs: Vec::new(),
             scores: Vec::with_capacity(keys.len()),
         };
-        let mut seen = FxHashSet::default();
+        let mut seen = vec![false; judgments.len()];
         for &key in keys {
             let hit = &ranking.hits[place(key)];
-            let grade = judgments.grade(hit.document);
-            if grade.is_some() && !seen.insert(hit.document) {
+            let position = judgments.position(hit.document);
+            if position.is_some_and(|position| std::mem::replace(&mut seen[position], true)) {
                 let (query, document) = (ranking.query.to_owned(), hit.document.to_owned());
                 return Err(EvaluationError::RepeatedDocument { query, document });
             }
+            let grade = position.map(|position| judgments.grade_at(position));
             if judged_only && grade.is_none_or(|grade| grade < 0) {
                 continue;
             }

@@ -38,13 +38,18 @@ impl Gain {
 
     /// The positive gains of the judged documents, highest first: the best possible order.
     pub(crate) fn ideal(&self, ranking: &JudgedRanking) -> Vec<f64> {
+        self.ideal_within(ranking, usize::MAX)
+    }
+
+    /// The first `ranks` of [`ideal`](Self::ideal).
+    fn ideal_within(&self, ranking: &JudgedRanking, ranks: usize) -> Vec<f64> {
         let gains = ranking.judged().iter().map(|&grade| self.of(grade));
-        let mut gains: Vec<f64> =
-            gains.take_while(|&gain| gain > 0.0 || matches!(self, Self::Table(_))).collect();
-        if matches!(self, Self::Table(_)) {
-            gains.retain(|&gain| gain > 0.0);
-            gains.sort_unstable_by(|a, b| b.total_cmp(a));
+        if !matches!(self, Self::Table(_)) {
+            return gains.take(ranks).take_while(|&gain| gain > 0.0).collect(); // judged grades stand highest first
         }
+        let mut gains: Vec<f64> = gains.filter(|&gain| gain > 0.0).collect();
+        gains.sort_unstable_by(|a, b| b.total_cmp(a));
+        gains.truncate(ranks);
         gains
     }
 }
@@ -52,7 +57,7 @@ impl Gain {
 /// `nDCG@cutoff`, in 0..=1 (lower where a table gives negative gains); 0 when no judged document has a gain.
 pub fn ndcg(ranking: &JudgedRanking, gain: &Gain, cutoff: Option<usize>) -> f64 {
     let cutoff = cutoff.unwrap_or(usize::MAX);
-    let ideal = ideal_dcg(gain.ideal(ranking).into_iter().take(cutoff));
+    let ideal = ideal_dcg(&gain.ideal_within(ranking, cutoff));
     if ideal > 0.0 { dcg(ranking, gain, cutoff) / ideal } else { 0.0 }
 }
 
@@ -60,8 +65,8 @@ fn dcg(ranking: &JudgedRanking, gain: &Gain, cutoff: usize) -> f64 {
     ranking.weighted_sum(cutoff, |grade| gain.of(grade), |rank| 1.0 / discount(rank))
 }
 
-fn ideal_dcg(gains: impl Iterator<Item = f64>) -> f64 {
-    gains.enumerate().map(|(at, gain)| gain / discount(at + 1)).sum()
+fn ideal_dcg(gains: &[f64]) -> f64 {
+    gains.iter().enumerate().map(|(at, gain)| gain / discount(at + 1)).sum()
 }
 
 /// trec_eval's `ndcg_rel`: nDCG at the rank of every document with a gain, averaged over all of them; those not
