@@ -6,6 +6,7 @@
 
 pub mod agreement;
 pub mod evaluation;
+pub mod fusion;
 pub mod grade;
 pub mod judged_ranking;
 pub mod judgments;
@@ -21,6 +22,7 @@ pub mod undefined;
 pub use evaluation::{
     Evaluation, EvaluationError, EvaluationOptions, Evaluator, Outcome, QueryEvaluation, SelfHits,
 };
+pub use fusion::{Fusion, FusionError, Normalization};
 pub use grade::Grade;
 pub use judged_ranking::JudgedRanking;
 pub use judgments::{Judgments, QueryJudgments};

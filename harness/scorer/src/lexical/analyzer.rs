@@ -10,8 +10,9 @@
 //! | `simple` | runs of letters | lower case |
 //! | `whitespace` | what stands between blanks | as they are |
 //!
-//! `english` with its defaults is Anserini's `DefaultEnglishAnalyzer`. Known differences from Lucene: emoji make no
-//! tokens here.
+//! `english` with its defaults is Anserini's `DefaultEnglishAnalyzer`. Known differences from Lucene: emoji make no tokens
+//! here, lone fractions and superscripts do, and Thai, Lao, Khmer and Myanmar fall apart into letters where Lucene keeps
+//! runs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -284,6 +285,20 @@ mod tests {
             ]
         );
         assert_eq!(terms("english(stop=none, stem=none)", "The CATS"), ["the", "cats"]);
+    }
+
+    /// Lines with their terms by Lucene 9 (`benchmarks/references/bm25/Terms.java`).
+    #[test]
+    fn lucene_agrees() {
+        let fixtures = [
+            ("english", include_str!("lucene_english.tsv")),
+            ("multilingual", include_str!("lucene_cjk.tsv")),
+        ];
+        for (analyzer, fixture) in fixtures {
+            for (text, expected) in fixture.lines().filter_map(|line| line.split_once('\t')) {
+                assert_eq!(terms(analyzer, text).join(" "), expected, "{analyzer}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -639,6 +639,34 @@ mod tests {
         assert_eq!(index.score("cat", 3), None);
     }
 
+    #[derive(serde::Deserialize)]
+    struct Case {
+        k1: f32,
+        b: f32,
+        query: String,
+        documents: Vec<String>,
+        scores: Vec<f32>,
+    }
+
+    /// Random corpora scored by bm25s 0.3.16, method "lucene" (`benchmarks/references/bm25/bm25s_scores.py`).
+    #[test]
+    fn bm25s_agrees() {
+        let cases: Vec<Case> =
+            include_str!("bm25s.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(cases.len() >= 60);
+        for Case { k1, b, query, documents, scores } in cases {
+            let parameters = Bm25Parameters::new(k1, b, DocumentLength::Exact).unwrap();
+            let index = Bm25Index::build(&documents, Analyzer::Whitespace, parameters).unwrap();
+            for (document, expected) in scores.into_iter().enumerate() {
+                let score = index.score(&query, document as u32).unwrap();
+                assert!(
+                    (score - expected).abs() <= 2e-6 * expected.max(1.0),
+                    "{query}: {score}, bm25s {expected}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn an_explanation_adds_up() {
         let many = "rare ".repeat(300) + "cat dog";

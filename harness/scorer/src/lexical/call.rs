@@ -2,8 +2,11 @@
 
 use super::LexicalError;
 
-/// The name and its settings, in the order written.
-pub(super) fn parse(written: &str) -> Result<(&str, Vec<(&str, &str)>), LexicalError> {
+/// A name and its settings, in the order written.
+pub(super) type Call<'w> = (&'w str, Vec<(&'w str, &'w str)>);
+
+/// Reads the form.
+pub(super) fn parse(written: &str) -> Result<Call<'_>, LexicalError> {
     let malformed = || LexicalError::Malformed { written: written.to_owned() };
     let written = written.trim();
     let Some((name, rest)) = written.split_once('(') else {
