@@ -7,11 +7,12 @@
 //! - **f32 scan** (`q' = q`, `r' = r`). Whatever the order of summation, fused or not, the sum of `d` products
 //!   is off by at most `g |q| |r|` with `g = n u / (1 - n u)`, `n = d` (Higham, "Accuracy and Stability of
 //!   Numerical Algorithms", section 3.1, and Cauchy-Schwarz). Rounding the weight, the weighted product and
-//!   the score adds a few `u`; `n = d + 16` covers them.
+//!   the score, and the interval's own arithmetic, add a few `u`; `n = d + 24` covers them.
 //! - **8-bit scan** (`q' = a c_q`, `r' = b c_r` with codes `c` and residuals `e_q = |q - q'|`,
 //!   `e_r = |r - r'|`). The integer product is exact, and
 //!   `q.r - q'.r' = q.(r - r') + (q - q').r'` is at most `|q| e_r + e_q (|r| + e_r)`. Conversion, weight and
-//!   score round a few times more: `8 u (|q| + e_q)(|r| + e_r)` covers them.
+//!   score, and the interval's own arithmetic, round a few times more: `16 u (|q| + e_q)(|r| + e_r)` covers
+//!   them.
 //!
 //! Both have the form `on_residual * e_r + on_norm * |r|`. Underflow is covered because lengths outside
 //! `1e-15 .. 1e15` are never scanned: such rows and queries get a NaN, which passes every comparison, and are
@@ -98,7 +99,7 @@ impl QueryBound {
     /// A query of length `norm` scanned in f32.
     #[allow(clippy::cast_precision_loss)]
     pub fn floats(norm: f64, columns: usize, metric: Metric) -> QueryBound {
-        let roundings = (columns + 16) as f64 * UNIT_ROUNDOFF;
+        let roundings = (columns + 24) as f64 * UNIT_ROUNDOFF;
         if norm == 0.0 {
             return QueryBound::ZERO;
         }
@@ -118,7 +119,7 @@ impl QueryBound {
             return QueryBound::UNKNOWN;
         }
         let (value, residual) = (query_value(norm, metric), f64::from(residual));
-        let rounding = 8.0 * UNIT_ROUNDOFF * (norm + residual);
+        let rounding = 16.0 * UNIT_ROUNDOFF * (norm + residual);
         QueryBound {
             factor: value * f64::from(scale),
             on_residual: value * (norm + residual + rounding),
@@ -129,7 +130,7 @@ impl QueryBound {
     /// The most by which a score may differ from `product * factor`.
     fn error(&self, document: &DocumentBound) -> f64 {
         let error = self.on_residual * f64::from(document.residual) + self.on_norm * f64::from(document.norm);
-        error * (1.0 + 1e-9)
+        error * (1.0 + 1e-6)
     }
 
     /// The weighted product below which no document within `worst` can score `score`.
@@ -143,18 +144,36 @@ impl QueryBound {
         ((lowest / self.factor) as f32).next_down()
     }
 
-    /// The interval the score lies in, a point when there is no error.
+    /// The error for any document within `worst`, ready for many products.
     #[allow(clippy::cast_possible_truncation)]
-    pub fn interval(&self, product: f32, document: &DocumentBound) -> (f32, f32) {
-        let (score, error) = (f64::from(product) * self.factor, self.error(document));
-        if !score.is_finite() || !error.is_finite() {
-            return (f32::NEG_INFINITY, f32::INFINITY);
+    pub fn margin(&self, worst: &DocumentBound) -> Margin {
+        let error = self.error(worst);
+        let error = if error == 0.0 { 0.0 } else { (error as f32).next_up() };
+        Margin { factor: self.factor as f32, error }
+    }
+}
+
+/// What turns the products of a query with a block's documents into intervals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Margin {
+    factor: f32,
+    error: f32,
+}
+
+impl Margin {
+    /// The margin of a lane without a query.
+    pub const NONE: Margin = Margin { factor: 0.0, error: 0.0 };
+
+    /// The interval the score lies in, a point when there is no error. The roundings of this step are part of
+    /// the error.
+    #[inline(always)]
+    pub fn interval(self, product: f32) -> (f32, f32) {
+        let score = product * self.factor + 0.0;
+        if score.is_finite() && self.error < f32::INFINITY {
+            (score - self.error, score + self.error)
+        } else {
+            (f32::NEG_INFINITY, f32::INFINITY)
         }
-        if error == 0.0 {
-            return (0.0, 0.0);
-        }
-        let error = error + 1e-12 * score.abs();
-        (((score - error) as f32).next_down(), ((score + error) as f32).next_up())
     }
 }
 

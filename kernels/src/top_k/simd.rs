@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate, Candidates};
-use super::bounds::{DocumentBound, QueryBound};
+use super::bounds::{DocumentBound, Margin, QueryBound};
 use super::documents::{Documents, Values, row_encoder};
 use super::kernels::{Block, Element, Hits, Kernels};
 use super::{Pass, score};
@@ -120,7 +120,7 @@ pub(super) fn search(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]) {
 
 fn search_as<T: Scanned>(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]) {
     let workers = workers::count(pass.threads);
-    let capacity = capacity(pass);
+    let capacity = capacity(pass, T::CODES);
     let group = (CANDIDATE_BYTES / (workers * capacity * size_of::<Candidate>())).max(64);
     for (index, best) in best.chunks_mut(group).enumerate() {
         let first = index * group;
@@ -128,9 +128,11 @@ fn search_as<T: Scanned>(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]
     }
 }
 
-/// Candidates a query's buffer may hold before it is compacted.
-fn capacity(pass: &Pass<'_>) -> usize {
-    (4 * pass.k + 512).min(pass.documents.rows() + pass.k)
+/// Candidates a query's buffer may hold before it is compacted. The wide intervals of an 8-bit scan leave
+/// several times `k` documents undecided, and holding them costs less than scoring them early.
+fn capacity(pass: &Pass<'_>, codes: bool) -> usize {
+    let undecided = if codes { 12 } else { 4 };
+    (undecided * pass.k + 512).min(pass.documents.rows() + pass.k)
 }
 
 /// Queries searched at the same time.
@@ -231,13 +233,13 @@ impl<'p, T: Scanned> Group<'p, T> {
 struct Worker<'g, T> {
     group: &'g Group<'g, T>,
     candidates: Vec<Candidates>,
-    documents: Vec<DocumentBound>,
     weights: Vec<f32>,
     /// The documents of an incomplete tile.
     tail: Tail<T>,
     hits: Box<Hits>,
     products: Vec<f32>,
     limits: Vec<f32>,
+    margins: Vec<Margin>,
     row: Vec<f32>,
 }
 
@@ -253,12 +255,12 @@ impl<'g, T: Scanned> Worker<'g, T> {
         Worker {
             group,
             candidates: group.bounds.iter().map(|_| Candidates::default()).collect(),
-            documents: Vec::new(),
             weights: Vec::new(),
             tail: Tail { values: vec![T::default(); tile * group.columns], code_sums: vec![0; tile] },
             hits: Box::new(Hits::new()),
             products: vec![0.0; group.block_rows],
             limits: vec![0.0; group.kernels.width()],
+            margins: vec![Margin::NONE; group.kernels.width()],
             row: vec![0.0; group.pass.documents.columns()],
         }
     }
@@ -280,13 +282,16 @@ impl<'g, T: Scanned> Worker<'g, T> {
     /// Computes the bounds of a block's documents and returns the worst of them.
     fn measure(&mut self, range: Range<usize>) -> DocumentBound {
         let (documents, metric) = (self.group.pass.documents, self.group.pass.metric);
-        self.documents.clear();
-        self.documents.extend(range.map(|row| DocumentBound::of(documents, row, metric, T::CODES)));
+        let padded = range.len().next_multiple_of(self.group.kernels.documents);
+        let mut worst = DocumentBound::NONE;
         self.weights.clear();
-        self.weights.extend(self.documents.iter().map(|bound| bound.weight));
-        let padded = self.weights.len().next_multiple_of(self.group.kernels.documents);
+        for row in range {
+            let bound = DocumentBound::of(documents, row, metric, T::CODES);
+            worst = worst.worst(&bound);
+            self.weights.push(bound.weight);
+        }
         self.weights.resize(padded, 0.0);
-        self.documents.iter().fold(DocumentBound::NONE, DocumentBound::worst)
+        worst
     }
 
     fn scan_tiles(&mut self, rows: &Rows<'_, T>, range: Range<usize>, worst: &DocumentBound) {
@@ -309,9 +314,10 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     fn set_limits(&mut self, queries: Range<usize>, worst: &DocumentBound) {
         self.limits.fill(f32::INFINITY);
-        for (limit, query) in self.limits.iter_mut().zip(queries) {
-            let known = self.group.thresholds[query].get();
-            *limit = self.group.bounds[query].threshold(known, worst);
+        for (lane, query) in queries.enumerate() {
+            let (known, bound) = (self.group.thresholds[query].get(), &self.group.bounds[query]);
+            self.limits[lane] = bound.threshold(known, worst);
+            self.margins[lane] = bound.margin(worst);
         }
     }
 
@@ -351,10 +357,11 @@ impl<'g, T: Scanned> Worker<'g, T> {
             while mask != 0 {
                 let lane = mask.trailing_zeros() as usize;
                 mask &= mask - 1;
-                let query = queries.start + register % kernels.registers * kernels.lanes + lane;
+                let member = register % kernels.registers * kernels.lanes + lane;
                 let row = first + register / kernels.registers;
-                if query < queries.end && row < range.len() {
-                    self.take(query, row, range.start, self.hits.products[register][lane]);
+                if member < queries.len() && row < range.len() {
+                    let interval = self.margins[member].interval(self.hits.products[register][lane]);
+                    self.take(queries.start + member, range.start + row, interval);
                 }
             }
         }
@@ -367,12 +374,14 @@ impl<'g, T: Scanned> Worker<'g, T> {
             let (stride, code_sums) = (rows.stride, rows.code_sums);
             let block = Block { queries, documents: rows.values, stride, columns, code_sums };
             self.group.kernels.rows(&block, &mut self.products[..range.len()]);
-            let limit = self.group.bounds[query].threshold(self.group.thresholds[query].get(), worst);
+            let bound = &self.group.bounds[query];
+            let limit = bound.threshold(self.group.thresholds[query].get(), worst);
+            let margin = bound.margin(worst);
             for row in 0..range.len() {
                 let product = self.products[row] * self.weights[row];
                 #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN must pass
                 if !(product < limit) {
-                    self.take(query, row, range.start, product);
+                    self.take(query, range.start + row, margin.interval(product));
                 }
             }
             self.make_room(query);
@@ -380,9 +389,9 @@ impl<'g, T: Scanned> Worker<'g, T> {
     }
 
     #[allow(clippy::cast_possible_truncation)] // `Documents` has no more rows than 32-bit ids
-    fn take(&mut self, query: usize, row: usize, first_row: usize, product: f32) {
-        let (lower, upper) = self.group.bounds[query].interval(product, &self.documents[row]);
-        let id = self.group.pass.first_id + (first_row + row) as u32;
+    #[inline(always)]
+    fn take(&mut self, query: usize, row: usize, (lower, upper): (f32, f32)) {
+        let id = self.group.pass.first_id + row as u32;
         self.candidates[query].push(Candidate { id, lower, upper });
     }
 

@@ -268,8 +268,8 @@ fn scanned_products_stay_within_their_bound() {
         for metric in [Metric::Dot, Metric::Cosine] {
             let bound = DocumentBound::of(&documents, row, metric, false);
             let score = similarity::round(metric, dot(&query, &document), norm, documents.norm(row));
-            let (lower, upper) =
-                QueryBound::floats(norm, columns, metric).interval(product * bound.weight, &bound);
+            let margin = QueryBound::floats(norm, columns, metric).margin(&bound);
+            let (lower, upper) = margin.interval(product * bound.weight);
             assert!(lower <= score && score <= upper, "{lower} <= {score} <= {upper}");
             if metric == Metric::Cosine {
                 widest = widest.max(upper - lower);
