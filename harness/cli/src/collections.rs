@@ -3,15 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use datasets::manifest::Manifest;
+use anyhow::Context;
+use datasets::manifest::{FileEntry, Manifest};
 use datasets::pairs::{self, PairOptions};
-use datasets::{Collection, Document, Format, OpenOptions, Query};
+use datasets::trec::JudgmentFile;
+use datasets::{Collection, Document, Format, OpenOptions, Query, store};
 use relevance::{Judgments, Scale, SelfHits};
 use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
 
-use crate::cache;
+use crate::arguments::Options;
 use crate::exit::Usage;
+use crate::pull::{self, Wanted};
+use crate::{cache, progress};
 
 /// The name of the collection inside the binary.
 pub const SAMPLE: &str = "sample";
@@ -84,6 +88,53 @@ pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
         return Err(Usage::new(format!("{}: no pair has a human grade", file.display())));
     }
     Ok(collection)
+}
+
+/// Fetches a collection into the cache and returns its folder; one that is there already is left alone.
+///
+/// # Errors
+/// When a file has no address and no folder was given, no address answers, or what arrived is not what is pinned.
+pub fn pull(manifest: &Manifest, from: Option<&Path>, options: &Options) -> anyhow::Result<PathBuf> {
+    let cache = cache::data()?;
+    let folder = store::collection_folder(&cache, &manifest.name);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    if let Some(from) = from {
+        return Ok(store::place(manifest, from, &cache)?);
+    }
+    if let Some(file) = manifest.files.iter().find(|file| file.url.is_none()) {
+        let home = manifest.homepage.as_deref().unwrap_or("its home");
+        let wanted = format!("{}: {} cannot be fetched from an address", manifest.name, file.path);
+        return Err(Usage::new(format!("{wanted}; get it from {home} and name its folder with --from DIR")));
+    }
+    for file in &manifest.files {
+        fetch(manifest, file, &cache, options)?;
+    }
+    Ok(store::finish(manifest, &cache)?)
+}
+
+fn fetch(manifest: &Manifest, file: &FileEntry, cache: &Path, options: &Options) -> anyhow::Result<()> {
+    let target = store::download_path(cache, manifest, file);
+    if store::verify(&target, file).is_ok() {
+        return Ok(());
+    }
+    let urls = file.urls().map(str::to_owned).collect::<Vec<_>>();
+    let wanted = Wanted { urls: &urls, bytes: file.bytes, sha256: file.sha256.as_deref() };
+    let found = pull::fetch(wanted, &target, options)
+        .with_context(|| format!("{}; `--from DIR` takes the files from a folder", manifest.name))?;
+    if !file.is_pinned() {
+        progress::say(options, format!("{}: not pinned; recorded sha256 {found}", file.path));
+    }
+    Ok(())
+}
+
+/// Says when a judgment file repeats pairs.
+pub fn say_repetitions(file: &JudgmentFile, options: &Options) {
+    if let Some(line) = file.first_repeated_line {
+        let path = file.path.display();
+        progress::say(options, format!("{path}:{line}: {} pairs are judged twice, with the same grade", file.repeated));
+    }
 }
 
 /// Digests of documents, queries and judgments: equal digests, equal input.

@@ -183,7 +183,7 @@ fn two_judgments(
 
 fn read_judgments(path: &Path, options: &Options) -> anyhow::Result<Judgments> {
     let read = trec::read_judgments(path, &JudgmentOptions::default())?;
-    read.warnings.iter().for_each(|warning| progress::say(options, warning.to_string()));
+    crate::collections::say_repetitions(&read, options);
     Ok(read.judgments)
 }
 

@@ -114,7 +114,7 @@ fn check(name: &str, split: Option<&str>) -> anyhow::Result<Finished> {
         "judged_queries": collection.judgments.len(),
         "judgments": collection.judgments.pairs(),
         "sound": is_sound,
-        "findings": findings,
+        "findings": serde_json::to_value(&findings)?,
         "notes": collection.notes,
     });
     let verdict = if is_sound { Verdict::Yes } else { Verdict::No };

@@ -188,7 +188,7 @@ fn evaluate_runs(
         return Err(Usage::new("--save-run: the rankings already are run files"));
     }
     let judgments = trec::read_judgments(judgments_path, &trec::JudgmentOptions::default())?;
-    judgments.warnings.iter().for_each(|warning| progress::say(options, warning.to_string()));
+    crate::collections::say_repetitions(&judgments, options);
     let self_hits = recipe.self_hits.unwrap_or_default();
     let evaluator = evaluator(&judgments.judgments, recipe, self_hits)?;
     let read = RunOptions { memory_bytes: command.memory, ..RunOptions::default() };

@@ -1,12 +1,14 @@
 //! `graded model`: encoders as files: what there is, what is in one, fetching, packing, distilling.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use scorer::Bundle;
+use scorer::distill::{self, DistillOptions, Storage};
 
 use super::Finished;
 use crate::arguments::Options;
+use crate::exit::Usage;
 use crate::report::{Cell, Report, Table};
 use crate::{cache, models};
 
@@ -51,9 +53,27 @@ pub struct Distill {
     /// How many dimensions the vectors keep
     #[arg(long, value_name = "N", default_value_t = 256)]
     dimensions: usize,
+    /// How many tokens are kept, the most frequent first [default: all]
+    #[arg(long, value_name = "N")]
+    vocabulary: Option<usize>,
+    /// Keep only tokens of ASCII characters
+    #[arg(long)]
+    ascii_only: bool,
+    /// Keep 32-bit floats instead of int8
+    #[arg(long)]
+    float32: bool,
     /// A file of texts, one a line, whose teacher embeddings the token vectors are fitted to
     #[arg(long, value_name = "FILE")]
     texts: Option<PathBuf>,
+    /// How strongly the fit is held to the start
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "texts")]
+    ridge: f64,
+    /// A model card to put into the bundle
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
+    /// The licence text to put into the bundle
+    #[arg(long, value_name = "FILE")]
+    license: Option<PathBuf>,
 }
 
 /// Runs `graded model`.
@@ -96,8 +116,36 @@ fn list() -> anyhow::Result<Finished> {
     Ok(Report::of_rows(table).into())
 }
 
-fn export(name: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
-    let bundle = models::bundle(name)?;
+fn distill(command: &Distill, options: &Options) -> anyhow::Result<Finished> {
+    let teacher = models::bundle(&command.teacher)?;
+    let texts = command.texts.as_deref().map(read_text).transpose()?.unwrap_or_default();
+    let texts = texts.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
+    let wanted = DistillOptions {
+        dimensions: command.dimensions,
+        vocabulary: command.vocabulary.unwrap_or(usize::MAX),
+        ascii_only: command.ascii_only,
+        storage: if command.float32 { Storage::Float32 } else { Storage::Int8 },
+        ridge: command.ridge,
+    };
+    let card = match &command.card {
+        Some(path) => read_text(path)?,
+        None => format!("A static table distilled from {} ({}).\n", command.teacher, teacher.digest()),
+    };
+    let license = command.license.as_deref().map(read_text).transpose()?.unwrap_or_default();
+    crate::progress::say(options, format!("distilling {}: its vocabulary and {} texts", command.teacher, texts.len()));
+    let bundle = distill::distill(&teacher, &texts, &wanted, &card, &license)?;
+    write_bundle(&command.teacher, &bundle, &command.out)
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Usage::new(format!("{}: {error}", path.display())))
+}
+
+fn export(name: &str, out: &Path) -> anyhow::Result<Finished> {
+    write_bundle(name, &models::bundle(name)?, out)
+}
+
+fn write_bundle(name: &str, bundle: &Bundle, out: &Path) -> anyhow::Result<Finished> {
     let bytes = bundle.to_bytes();
     cache::write_whole(out, &bytes)?;
     let mut table = Table::new(["bundle", "file", "bytes", "digest"]);

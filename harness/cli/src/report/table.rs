@@ -29,7 +29,7 @@ fn write_one(table: &Table, out: &mut dyn Write) -> io::Result<()> {
 
 fn draw(table: &Table) -> comfy_table::Table {
     let mut drawn = comfy_table::Table::new();
-    drawn.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    drawn.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     drawn.set_header(&table.columns);
     for row in &table.rows {
         drawn.add_row(row.iter().map(Cell::rounded));

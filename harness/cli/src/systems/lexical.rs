@@ -11,13 +11,13 @@ pub fn search(
     analyzer: Analyzer,
     task: &Task<'_>,
     candidates: Candidates,
-) -> Vec<Vec<(u32, f64)>> {
+) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
     let texts = task.collection.documents.iter().map(Document::full_text).collect::<Vec<_>>();
-    let index = Bm25Index::build(&texts, analyzer, parameters);
-    match candidates {
+    let index = Bm25Index::build(&texts, analyzer, parameters)?;
+    Ok(match candidates {
         Candidates::Corpus { depth } => retrieve(&index, task, depth),
         Candidates::Judged => rerank(&index, task),
-    }
+    })
 }
 
 fn retrieve(index: &Bm25Index, task: &Task<'_>, depth: usize) -> Vec<Vec<(u32, f64)>> {

@@ -97,7 +97,7 @@ pub fn run<'c>(
     let started = Instant::now();
     let (digest, found) = match choice {
         SystemChoice::Bm25(parameters, analyzer) => {
-            (None, lexical::search(*parameters, *analyzer, task, candidates))
+            (None, lexical::search(*parameters, *analyzer, task, candidates)?)
         }
         SystemChoice::Encoder(name) => {
             let model = models::load(name)?;
@@ -118,7 +118,7 @@ pub fn fuse<'c>(fusion: &Fusion, systems: &[System<'c>], depth: usize) -> anyhow
     let started = Instant::now();
     let queries = systems.first().map_or(0, |system| system.rankings.len());
     let fused = (0..queries).into_par_iter().map(|query| {
-        let parts = systems.iter().map(|system| &system.rankings[query]).collect::<Vec<_>>();
+        let parts = systems.iter().map(|system| system.rankings[query].clone()).collect::<Vec<_>>();
         let mut ranking = fusion.fuse(&parts)?;
         ranking.hits.truncate(depth);
         Ok(ranking)
