@@ -29,7 +29,8 @@ def random_run(distinct):
     documents = random.sample(range(20), random.randint(1, 9))
     low = random.choice([0, 0, -5])
     score = (lambda: random.uniform(low, 30)) if distinct else (lambda: float(random.randint(low, 4)))
-    return {f"d{document}": score() for document in documents}
+    # Ids of one length: ranx 0.3.21 cuts ids to the length of another run's ("d13" is found where only "d1" stands).
+    return {f"d{document:02}": score() for document in documents}
 
 
 def fused(method, norm, runs, weights, k):
