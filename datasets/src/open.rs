@@ -82,19 +82,24 @@ fn find_manifest(path: &Path) -> Result<Option<Manifest>> {
     Ok(Manifest::recognise(path).cloned())
 }
 
+/// Whether a layout fits a path, by what is there.
+type Fits = fn(&Path) -> bool;
+
+/// The layouts in the order they are tried: the more particular first.
+const KNOWN: [(Format, Fits); 6] = [
+    (Format::Beir, beir::is_beir),
+    (Format::Smart, smart::is_smart),
+    (Format::Chorus, chorus::is_chorus),
+    (Format::Quati, quati::is_quati),
+    (Format::RecordedPairs, recorded::is_recorded),
+    (Format::Trec, trec_folder::is_trec),
+];
+
 fn detect(path: &Path) -> Result<Format> {
-    let known: [(Format, fn(&Path) -> bool); 6] = [
-        (Format::Beir, beir::is_beir),
-        (Format::Smart, smart::is_smart),
-        (Format::Chorus, chorus::is_chorus),
-        (Format::Quati, quati::is_quati),
-        (Format::RecordedPairs, recorded::is_recorded),
-        (Format::Trec, trec_folder::is_trec),
-    ];
     if let Err(error) = std::fs::metadata(path) {
         return Err(Error::io(path, error));
     }
-    known.iter().find(|(_, fits)| fits(path)).map(|(format, _)| *format).ok_or_else(|| Error::Unrecognised {
+    KNOWN.iter().find(|(_, fits)| fits(path)).map(|(format, _)| *format).ok_or_else(|| Error::Unrecognised {
         path: path.to_owned(),
         expected: "a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), a TREC folder (qrels*, topics*, documents with \
                    <DOC> markup or a .tar.gz of pages), a SMART folder (*.all*, *.qry, *qrel*), a Chorus folder \

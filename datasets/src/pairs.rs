@@ -138,7 +138,12 @@ pub struct PairFile {
 /// When the file cannot be read, and as [`parse`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read(path: &Path, options: &PairOptions) -> Result<PairFile> {
-    parse(&crate::source::map(path, options.memory_bytes)?, path, options)
+    parse(&within(path, options)?, path, options)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn within(path: &Path, options: &PairOptions) -> Result<crate::trec::Bytes> {
+    crate::source::map_within(path, &crate::source::Budget::new(options.memory_bytes))
 }
 
 /// Reads pairs from `bytes`; `name` stands for the file in errors and its ending tells the format.
@@ -353,7 +358,7 @@ fn human_grade(row: &Row<'_>, table: &Table<'_>, choice: Choice) -> Result<Optio
 /// When the file cannot be read, and as [`parse_ratings`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read_ratings(path: &Path, raters: &[String], options: &PairOptions) -> Result<Ratings> {
-    parse_ratings(&crate::source::map(path, options.memory_bytes)?, path, raters, options)
+    parse_ratings(&within(path, options)?, path, raters, options)
 }
 
 /// Reads the columns `raters` as raters of the pairs; with no names given, the columns that look like raters

@@ -52,11 +52,11 @@ pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Parts> {
         found: "at least one missing".to_owned(),
     })?;
     let mut budget = Budget::new(options.memory_bytes);
-    let bytes = map_within(&files.documents, &mut budget)?;
+    let bytes = map_within(&files.documents, &budget)?;
     let documents =
         sections(&bytes, &files.documents)?.into_iter().map(Section::document).collect::<Vec<_>>();
     budget.charge(&files.documents, documents.iter().map(Document::bytes).sum())?;
-    let bytes = map_within(&files.queries, &mut budget)?;
+    let bytes = map_within(&files.queries, &budget)?;
     let mut queries: Vec<_> = sections(&bytes, &files.queries)?.into_iter().map(Section::query).collect();
     let judgments = read_judgments(&files.judgments, &options.judgments())?.judgments;
     let mut notes = Vec::new();

@@ -104,7 +104,7 @@ pub(crate) fn map(path: &Path, memory_bytes: u64) -> Result<Bytes> {
 }
 
 /// The bytes of a file that will be held in memory as values of about the same size: its length counts.
-pub(crate) fn map_within(path: &Path, budget: &mut Budget) -> Result<Bytes> {
+pub(crate) fn map_within(path: &Path, budget: &Budget) -> Result<Bytes> {
     budget.expect(path)?;
     map(path, budget.left())
 }

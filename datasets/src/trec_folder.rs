@@ -82,7 +82,7 @@ pub(crate) fn open(directory: &Path, manifest: Option<&Manifest>, options: &Open
         });
     };
     parts.judgments = read_judgments(judgments, &options.judgments())?.judgments;
-    parts.queries = parse_topics(&map_within(topics, &mut budget)?, topics)?;
+    parts.queries = parse_topics(&map_within(topics, &budget)?, topics)?;
     for path in &files.documents {
         let read = if is_tar(&path.to_string_lossy().to_lowercase()) { read_pages } else { read_markup };
         read(path, &mut budget, options, &mut parts.documents)?;

@@ -45,7 +45,8 @@ pub struct JudgmentFile {
 /// When the file cannot be read or is larger than the budget, and as [`parse_judgments`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read_judgments(path: &Path, options: &JudgmentOptions) -> Result<JudgmentFile> {
-    parse_judgments(&crate::source::map(path, options.memory_bytes)?, path, options)
+    let budget = crate::source::Budget::new(options.memory_bytes);
+    parse_judgments(&crate::source::map_within(path, &budget)?, path, options)
 }
 
 /// Reads judgments from `bytes`; `name` stands for the file in errors. Blank lines and lines beginning with `#` are

@@ -176,13 +176,14 @@ impl RunFile {
             line_number += 1;
             let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |length| at + length);
             let line = &bytes[at..end];
-            if line_number != header && !starts_with_field(line, id) {
-                if let Some(found) = first_field(line) {
-                    self.close(number, &mut segment, at);
-                    id = found;
-                    number = self.number(found, line_number)?;
-                    segment = Segment { bytes: at..at, first_line: line_number, lines: 0 };
-                }
+            if line_number != header
+                && !starts_with_field(line, id)
+                && let Some(found) = first_field(line)
+            {
+                self.close(number, &mut segment, at);
+                id = found;
+                number = self.number(found, line_number)?;
+                segment = Segment { bytes: at..at, first_line: line_number, lines: 0 };
             }
             segment.lines += usize::from(line_number != header);
             at = end + 1;
@@ -355,12 +356,12 @@ impl RunFile {
 
     /// The line hit number `hit` of a query stands on. Only errors ask.
     fn line_of(&self, bytes: &[u8], number: usize, hit: usize) -> u64 {
-        let lines = self.queries[number].segments.iter().flat_map(|segment| {
+        let mut lines = self.queries[number].segments.iter().flat_map(|segment| {
             crate::text::lines(&bytes[segment.bytes.clone()])
                 .filter(|(_, line)| !is_blank_or_comment(line))
                 .map(|(line, _)| segment.first_line + line - 1)
         });
-        lines.skip(hit).next().unwrap_or_default()
+        lines.nth(hit).unwrap_or_default()
     }
 
     fn malformed(&self, line: u64, expected: &str, found: String) -> Error {
