@@ -142,19 +142,32 @@ impl Candidates {
     }
 
     /// Scores what may still rank, most promising first, and offers it; `known` is a score that at least
-    /// `k` documents reach. Leaves no candidate behind.
-    pub fn drain_into(&mut self, best: &mut Best, known: f32, mut score: impl FnMut(u32) -> f32) {
+    /// `k` documents reach. Each document is announced to `fetch` some time before it is scored. Leaves no
+    /// candidate behind.
+    pub fn drain_into(
+        &mut self,
+        best: &mut Best,
+        known: f32,
+        fetch: impl Fn(u32),
+        mut score: impl FnMut(u32) -> f32,
+    ) {
+        const AHEAD: usize = 4;
         let threshold = known.max(self.kth_lower(best.k));
         self.drop_below(threshold);
-        self.entries.sort_unstable_by(|a, b| b.upper.total_cmp(&a.upper).then(a.id.cmp(&b.id)));
-        for candidate in self.entries.drain(..) {
+        self.entries.sort_unstable_by(|a, b| b.upper.total_cmp(&a.upper));
+        self.entries.iter().take(AHEAD).for_each(|next| fetch(next.id));
+        for (index, candidate) in self.entries.iter().enumerate() {
             if candidate.upper < best.threshold() {
                 break;
+            }
+            if let Some(next) = self.entries.get(index + AHEAD) {
+                fetch(next.id);
             }
             let settled = candidate.lower == candidate.upper;
             let score = if settled { candidate.lower } else { score(candidate.id) };
             best.offer(Scored { score, id: candidate.id });
         }
+        self.entries.clear();
     }
 
     /// Takes over the candidates of another worker.

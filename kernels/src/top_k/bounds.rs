@@ -18,13 +18,15 @@
 //! `1e-15 .. 1e15` are never scanned: such rows and queries get a NaN, which passes every comparison, and are
 //! scored by definition.
 
+use std::ops::{Range, RangeInclusive};
+
 use super::documents::Documents;
 use crate::similarity::Metric;
 
 const UNIT_ROUNDOFF: f64 = 1.0 / (1u32 << 24) as f64;
 
 /// The lengths and scales within which no step of a scan can overflow or lose bits to underflow.
-const PLAIN: std::ops::RangeInclusive<f64> = 1e-15..=1e15;
+const PLAIN: RangeInclusive<f64> = 1e-15..=1e15;
 
 /// A row's share of the error, weight included.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,9 +79,40 @@ impl DocumentBound {
             norm: self.norm.max(other.norm),
         }
     }
+}
 
-    /// Where [`worst`](Self::worst) starts.
-    pub const NONE: DocumentBound = DocumentBound::ZERO;
+/// Rows whose errors are remembered together.
+const CHUNK: usize = 16;
+
+/// The bounds of all documents for one metric and one kind of scan.
+#[derive(Clone, Debug)]
+pub(crate) struct DocumentBounds {
+    /// Per row: what its product is multiplied by.
+    pub weights: Vec<f32>,
+    /// Per `CHUNK` rows: the largest parts of their errors.
+    worst: Vec<DocumentBound>,
+}
+
+impl DocumentBounds {
+    pub fn new(documents: &Documents<'_>, metric: Metric, codes: bool) -> DocumentBounds {
+        let rows = documents.rows();
+        let mut bounds = DocumentBounds {
+            weights: Vec::with_capacity(rows),
+            worst: vec![DocumentBound::ZERO; rows.div_ceil(CHUNK)],
+        };
+        for row in 0..rows {
+            let bound = DocumentBound::of(documents, row, metric, codes);
+            bounds.weights.push(bound.weight);
+            bounds.worst[row / CHUNK] = bounds.worst[row / CHUNK].worst(&bound);
+        }
+        bounds
+    }
+
+    /// A bound for every document of a range.
+    pub fn worst(&self, rows: Range<usize>) -> DocumentBound {
+        let chunks = &self.worst[rows.start / CHUNK..rows.end.div_ceil(CHUNK)];
+        chunks.iter().fold(DocumentBound::ZERO, DocumentBound::worst)
+    }
 }
 
 /// A query's share of the error.

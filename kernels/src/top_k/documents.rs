@@ -1,14 +1,16 @@
 //! Documents made ready to be searched: checked, their lengths known, with an optional 8-bit copy.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::bounds::DocumentBounds;
 use crate::device::{Device, InstructionSet};
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Real};
-use crate::similarity::{self, Dot};
+use crate::similarity::{self, Dot, Metric};
 use crate::workers;
 
 /// Rows handed to a worker at a time while documents are prepared.
@@ -81,6 +83,21 @@ impl Values<'_> {
         buffer
     }
 
+    /// Asks the processor to fetch a row that will soon be read.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn prefetch(&self, row: usize) {
+        match self {
+            Values::F32(matrix) => prefetch(matrix.row(row)),
+            Values::F16(matrix) => prefetch(matrix.row(row)),
+            Values::Bf16(matrix) => prefetch(matrix.row(row)),
+            Values::Int8 { codes, .. } => prefetch(codes.row(row)),
+        }
+    }
+
+    /// Nothing to ask for without a stable intrinsic.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn prefetch(&self, _row: usize) {}
+
     /// What the inner product with [`row`](Self::row) is multiplied by.
     #[inline(always)]
     pub(crate) fn scale(&self, row: usize) -> f64 {
@@ -100,6 +117,16 @@ impl Values<'_> {
                 Matrix::new("document scales", scales, rows, 1)?.require_finite("document scales")
             }
         }
+    }
+}
+
+/// Asks for the first 4 KiB of a row.
+#[cfg(target_arch = "x86_64")]
+fn prefetch<T>(row: &[T]) {
+    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in row.chunks((64 / size_of::<T>()).max(1)).take(64) {
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }
 
@@ -124,7 +151,11 @@ pub struct Documents<'a> {
     /// Per row: the Euclidean length of [`Values::row`], before its scale.
     norms: Vec<f64>,
     codes: Option<Codes<'a>>,
+    bounds: BoundsCache,
 }
+
+/// Error bounds, computed when first needed: for dot and cosine, each for the values and for the codes.
+type BoundsCache = [[OnceLock<DocumentBounds>; 2]; 2];
 
 impl<'a> Documents<'a> {
     /// Checks the values and measures the length of each row, in one pass over them.
@@ -141,7 +172,8 @@ impl<'a> Documents<'a> {
         if norms.iter().any(|norm| !norm.is_finite()) || matches!(values, Values::Int8 { .. }) {
             values.require_finite()?;
         }
-        Ok(Documents { codes: stored_codes(&values, &norms), values, norms })
+        let codes = stored_codes(&values, &norms);
+        Ok(Documents { values, norms, codes, bounds: BoundsCache::default() })
     }
 
     /// Adds an 8-bit copy, a quarter of the size of f32, that [`Device::Simd`] scans in place of the values.
@@ -152,6 +184,7 @@ impl<'a> Documents<'a> {
     pub fn with_codes(mut self) -> Documents<'a> {
         if self.codes.is_none() && self.columns() <= MAX_CODE_COLUMNS {
             self.codes = Some(encode(&self.values, self.rows(), self.columns()));
+            self.bounds = BoundsCache::default();
         }
         self
     }
@@ -160,6 +193,7 @@ impl<'a> Documents<'a> {
     #[must_use]
     pub fn without_codes(mut self) -> Documents<'a> {
         self.codes = None;
+        self.bounds = BoundsCache::default();
         self
     }
 
@@ -189,6 +223,12 @@ impl<'a> Documents<'a> {
 
     pub(crate) fn norm(&self, row: usize) -> f64 {
         self.norms[row]
+    }
+
+    /// The error bounds of a scan of the values (`codes` false) or of the 8-bit copy.
+    pub(crate) fn bounds(&self, metric: Metric, codes: bool) -> &DocumentBounds {
+        let cell = &self.bounds[usize::from(metric == Metric::Cosine)][usize::from(codes)];
+        cell.get_or_init(|| DocumentBounds::new(self, metric, codes))
     }
 
     pub(crate) fn codes(&self) -> Option<&Codes<'a>> {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate, Candidates};
-use super::bounds::{DocumentBound, Margin, QueryBound};
+use super::bounds::{DocumentBound, DocumentBounds, Margin, QueryBound};
 use super::documents::{Documents, Values, row_encoder};
 use super::kernels::{Block, Element, Hits, Kernels};
 use super::{Pass, score};
@@ -46,6 +46,7 @@ struct Rows<'b, T> {
     values: &'b [T],
     stride: usize,
     code_sums: &'b [i32],
+    weights: &'b [f32],
 }
 
 impl Scanned for f32 {
@@ -71,14 +72,14 @@ impl Scanned for f32 {
     ) -> Rows<'b, f32> {
         if let Values::F32(matrix) = documents.values() {
             let rows = matrix.rows_in(rows);
-            return Rows { values: rows.values(), stride: rows.stride(), code_sums: &[] };
+            return Rows { values: rows.values(), stride: rows.stride(), code_sums: &[], weights: &[] };
         }
         let columns = documents.columns();
         buffer.resize(rows.len() * columns, 0.0);
         for (row, decoded) in rows.zip(buffer.chunks_mut(columns)) {
             documents.values().row(row, decoded);
         }
-        Rows { values: buffer, stride: columns, code_sums: &[] }
+        Rows { values: buffer, stride: columns, code_sums: &[], weights: &[] }
     }
 }
 
@@ -103,9 +104,11 @@ impl Scanned for i8 {
     }
 
     fn block<'b>(documents: &'b Documents<'_>, rows: Range<usize>, _: &'b mut Vec<i8>) -> Rows<'b, i8> {
-        let Some(codes) = documents.codes() else { return Rows { values: &[], stride: 0, code_sums: &[] } };
+        let Some(codes) = documents.codes() else {
+            return Rows { values: &[], stride: 0, code_sums: &[], weights: &[] };
+        };
         let values = &codes.values[rows.start * codes.stride..];
-        Rows { values, stride: codes.stride, code_sums: &codes.sums[rows] }
+        Rows { values, stride: codes.stride, code_sums: &codes.sums[rows], weights: &[] }
     }
 }
 
@@ -147,6 +150,7 @@ struct Group<'p, T> {
     columns: usize,
     queries: Vec<T>,
     bounds: Vec<QueryBound>,
+    documents: &'p DocumentBounds,
     /// Per query: a score that `k` documents reach.
     thresholds: Vec<Threshold>,
     capacity: usize,
@@ -174,6 +178,7 @@ impl<'p, T: Scanned> Group<'p, T> {
             columns,
             queries: Vec::new(),
             bounds: Vec::new(),
+            documents: pass.documents.bounds(pass.metric, T::CODES),
             thresholds: best.iter().map(|best| Threshold::new(best.threshold())).collect(),
             capacity,
             block_rows: tiles.max(1) * kernels.documents,
@@ -212,7 +217,9 @@ impl<'p, T: Scanned> Group<'p, T> {
             let mut merged = Candidates::default();
             candidates.into_iter().for_each(|mut candidates| merged.append(&mut candidates));
             let mut buffer = vec![0.0; self.pass.documents.columns()];
-            merged.drain_into(best, self.thresholds[query].get(), |id| self.score(query, id, &mut buffer));
+            let fetch = |id| self.pass.documents.values().prefetch((id - self.pass.first_id) as usize);
+            let score = |id| self.score(query, id, &mut buffer);
+            merged.drain_into(best, self.thresholds[query].get(), fetch, score);
         });
     }
 
@@ -233,7 +240,6 @@ impl<'p, T: Scanned> Group<'p, T> {
 struct Worker<'g, T> {
     group: &'g Group<'g, T>,
     candidates: Vec<Candidates>,
-    weights: Vec<f32>,
     /// The documents of an incomplete tile.
     tail: Tail<T>,
     hits: Box<Hits>,
@@ -247,16 +253,25 @@ struct Worker<'g, T> {
 struct Tail<T> {
     values: Vec<T>,
     code_sums: Vec<i32>,
+    weights: Vec<f32>,
+}
+
+impl<T: Copy + Default> Tail<T> {
+    fn new(rows: usize, columns: usize) -> Tail<T> {
+        Tail {
+            values: vec![T::default(); rows * columns],
+            code_sums: vec![0; rows],
+            weights: vec![0.0; rows],
+        }
+    }
 }
 
 impl<'g, T: Scanned> Worker<'g, T> {
     fn new(group: &'g Group<'g, T>) -> Worker<'g, T> {
-        let tile = group.kernels.documents;
         Worker {
             group,
             candidates: group.bounds.iter().map(|_| Candidates::default()).collect(),
-            weights: Vec::new(),
-            tail: Tail { values: vec![T::default(); tile * group.columns], code_sums: vec![0; tile] },
+            tail: Tail::new(group.kernels.documents, group.columns),
             hits: Box::new(Hits::new()),
             products: vec![0.0; group.block_rows],
             limits: vec![0.0; group.kernels.width()],
@@ -268,8 +283,9 @@ impl<'g, T: Scanned> Worker<'g, T> {
     fn run(mut self) -> Vec<Candidates> {
         let mut buffer = Vec::new();
         while let Some(range) = self.group.claim() {
-            let rows = T::block(self.group.pass.documents, range.clone(), &mut buffer);
-            let worst = self.measure(range.clone());
+            let mut rows = T::block(self.group.pass.documents, range.clone(), &mut buffer);
+            rows.weights = &self.group.documents.weights[range.clone()];
+            let worst = self.group.documents.worst(range.clone());
             if self.group.tiled {
                 self.scan_tiles(&rows, range, &worst);
             } else {
@@ -277,21 +293,6 @@ impl<'g, T: Scanned> Worker<'g, T> {
             }
         }
         self.candidates
-    }
-
-    /// Computes the bounds of a block's documents and returns the worst of them.
-    fn measure(&mut self, range: Range<usize>) -> DocumentBound {
-        let (documents, metric) = (self.group.pass.documents, self.group.pass.metric);
-        let padded = range.len().next_multiple_of(self.group.kernels.documents);
-        let mut worst = DocumentBound::NONE;
-        self.weights.clear();
-        for row in range {
-            let bound = DocumentBound::of(documents, row, metric, T::CODES);
-            worst = worst.worst(&bound);
-            self.weights.push(bound.weight);
-        }
-        self.weights.resize(padded, 0.0);
-        worst
     }
 
     fn scan_tiles(&mut self, rows: &Rows<'_, T>, range: Range<usize>, worst: &DocumentBound) {
@@ -334,13 +335,16 @@ impl<'g, T: Scanned> Worker<'g, T> {
             let documents = &self.tail.values;
             Block { queries, documents, stride: columns, columns, code_sums: &self.tail.code_sums }
         };
-        group.kernels.tile(&block, &self.weights[first..], &self.limits, &mut self.hits)
+        let weights = if first < whole { &rows.weights[first..] } else { &self.tail.weights };
+        group.kernels.tile(&block, weights, &self.limits, &mut self.hits)
     }
 
     fn fill_tail(&mut self, rows: &Rows<'_, T>, range: Range<usize>) {
         let columns = self.group.columns;
         self.tail.values.fill(T::default());
         self.tail.code_sums.fill(0);
+        self.tail.weights.fill(0.0);
+        self.tail.weights[..range.len()].copy_from_slice(&rows.weights[range.clone()]);
         for (row, values) in range.clone().zip(self.tail.values.chunks_mut(columns)) {
             values.copy_from_slice(&rows.values[row * rows.stride..][..columns]);
         }
@@ -378,7 +382,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
             let limit = bound.threshold(self.group.thresholds[query].get(), worst);
             let margin = bound.margin(worst);
             for row in 0..range.len() {
-                let product = self.products[row] * self.weights[row];
+                let product = self.products[row] * rows.weights[row];
                 #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN must pass
                 if !(product < limit) {
                     self.take(query, range.start + row, margin.interval(product));
