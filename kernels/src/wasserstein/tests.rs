@@ -71,6 +71,35 @@ fn two_lists_worked_out_outside() {
     }
 }
 
+/// `name value value ...` lines of a case of `fixtures.txt`, which
+/// `benchmarks/references/losses/make_fixtures.py` wrote.
+fn values(case: &str, name: &str) -> Vec<f64> {
+    let line = case.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} in {case}")).split(' ').map(|word| word.parse().unwrap()).collect()
+}
+
+#[test]
+fn pytorch_gives_the_same_losses_and_gradients() {
+    let cases: Vec<&str> = include_str!("fixtures.txt").split("case ").skip(1).collect();
+    assert_eq!(cases.len(), 6);
+    for case in cases {
+        let target = match case.lines().find_map(|line| line.strip_prefix("target ")).unwrap() {
+            "batch" => Target::Batch,
+            "own_list" => Target::OwnList,
+            _ => Target::Lists,
+        };
+        let temperatures = values(case, "temperatures");
+        let options = Options { temperature: temperatures[0], label_temperature: temperatures[1], target };
+        let list = values(case, "shape")[1] as usize;
+        for device in devices() {
+            let output =
+                run(&values(case, "logits"), &values(case, "labels"), list, options, device).unwrap();
+            assert_close(&[output.value], &values(case, "loss"), 1e-13);
+            assert_close(&output.logits, &values(case, "gradient"), 1e-11);
+        }
+    }
+}
+
 #[test]
 fn one_query_is_the_squared_distance_of_two_distributions() {
     for device in devices() {
