@@ -167,16 +167,16 @@ fn a_decomposition_gives_its_matrix_back() {
         let values = numbers(size * size, size as u64);
         let columns: Vec<Vec<f64>> = values.chunks(size).map(<[f64]>::to_vec).collect();
         let state = scalar::orthogonalise(columns.clone(), 0.0);
-        for row in 0..size {
-            for column in 0..size {
+        for (at, column) in columns.iter().enumerate() {
+            for (row, expected) in column.iter().enumerate() {
                 // A = W V'.
-                let entry: f64 = (0..size).map(|k| state.turned[k][row] * state.right[k][column]).sum();
-                assert!(
-                    (entry - columns[column][row]).abs() < 1e-13 * size as f64,
-                    "{size}: ({row}, {column})"
-                );
-                let inner: f64 = state.right[row].iter().zip(&state.right[column]).map(|(a, b)| a * b).sum();
-                let unit = if row == column { 1.0 } else { 0.0 };
+                let pairs = state.turned.iter().zip(&state.right);
+                let entry: f64 = pairs.map(|(turned, right)| turned[row] * right[at]).sum();
+                assert!((entry - expected).abs() < 1e-13 * size as f64, "{size}: ({row}, {at})");
+            }
+            for (other, right) in state.right.iter().enumerate() {
+                let inner: f64 = state.right[at].iter().zip(right).map(|(a, b)| a * b).sum();
+                let unit = if other == at { 1.0 } else { 0.0 };
                 assert!((inner - unit).abs() < 1e-13 * size as f64, "V is orthogonal");
             }
         }
