@@ -226,7 +226,9 @@ const SHAPES: [(usize, usize, usize); 12] = [
 
 #[test]
 fn every_device_is_as_good_as_plain_f32_on_odd_and_aligned_shapes() {
-    for (seed, (queries, documents, width)) in SHAPES.into_iter().enumerate() {
+    // Miri walks through the small ones.
+    let shapes = SHAPES.into_iter().take(if cfg!(miri) { 6 } else { SHAPES.len() });
+    for (seed, (queries, documents, width)) in shapes.enumerate() {
         assert_as_good_as_plain_f32(&batch(queries, documents, width, seed as u64));
     }
 }
@@ -362,7 +364,7 @@ fn pytorch_gives_the_same_losses_and_gradients() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let batch = batch(507, 700, 100, 2);
+    let batch = if cfg!(miri) { batch(9, 245, 3, 2) } else { batch(507, 700, 100, 2) };
     let on = |threads| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let output = batch.run(Runner::Simd(InstructionSet::best()));
