@@ -21,6 +21,7 @@ use super::product::{Into, Left, Panels, multiply, panel_width};
 use super::vector::{Vector, exp, for_each_set};
 use crate::device::InstructionSet;
 use crate::matrix::Matrix;
+use crate::workers::{count, share};
 
 /// Documents in a block: with 256 queries its scores take 240 KiB.
 const BLOCK: usize = 240;
@@ -166,7 +167,7 @@ impl<'a> Strip<'a> {
         let mut scores = std::mem::take(&mut self.scores);
         let mut partials = std::mem::take(&mut self.partials);
         let blocks = scores.chunks_mut(BLOCK * self.lanes).zip(partials.chunks_mut(2 * self.lanes));
-        for_each(blocks.enumerate().collect(), |(block, (scores, partials))| {
+        share(count(0), blocks.enumerate(), |(block, (scores, partials))| {
             self.score_block(block * BLOCK, scores, partials);
         });
         self.scores = scores;
@@ -219,7 +220,7 @@ impl<'a> Strip<'a> {
         self.shifts.resize(self.lanes, f32::NEG_INFINITY);
         let mut largest = std::mem::take(&mut self.largest);
         let rows = split_rows(&mut listed, offsets).into_iter().zip(&mut outcomes).zip(&mut largest);
-        for_each(rows.enumerate().collect(), |(lane, ((gradient, outcome), largest))| {
+        share(count(0), rows.enumerate(), |(lane, ((gradient, outcome), largest))| {
             let row = self.labels.row(self.first + lane);
             let scores: Vec<f32> = row
                 .documents
@@ -257,7 +258,7 @@ impl<'a> Strip<'a> {
         let width = self.documents.columns();
         let mut scores = std::mem::take(&mut self.scores);
         let blocks = scores.chunks_mut(BLOCK * self.lanes).zip(gradient.chunks_mut(BLOCK * width));
-        for_each(blocks.enumerate().collect(), |(block, (scores, gradient))| {
+        share(count(0), blocks.enumerate(), |(block, (scores, gradient))| {
             self.differentiate_block(block * BLOCK, scores);
             let rows = gradient.len() / width;
             let left = Left { values: scores, rows, row_stride: self.lanes, depth_stride: 1 };
@@ -292,7 +293,7 @@ impl<'a> Strip<'a> {
         let width = self.documents.columns();
         let slab = slab_width(width, panel_width(self.set));
         let mut slabs = vec![Vec::new(); width.div_ceil(slab)];
-        for_each(slabs.iter_mut().enumerate().collect(), |(at, target)| {
+        share(count(0), slabs.iter_mut().enumerate(), |(at, target)| {
             let columns = at * slab..width.min((at + 1) * slab);
             *target = self.pull_slab(columns);
         });
@@ -327,7 +328,7 @@ fn queries_per_strip(documents: usize) -> usize {
 
 /// Columns each thread takes of the gradient of the queries: whole panels.
 fn slab_width(width: usize, panel: usize) -> usize {
-    width.div_ceil(panel).div_ceil(threads()) * panel
+    width.div_ceil(panel).div_ceil(count(0)) * panel
 }
 
 /// The entries of a row whose documents lie in `range`, each with its place in the row.
@@ -360,7 +361,7 @@ pub(super) fn score_loss(
     factor: f64,
 ) -> Vec<f64> {
     let mut loss = vec![0.0; scores.rows()];
-    for_each(loss.iter_mut().enumerate().collect(), |(query, loss)| {
+    share(count(0), loss.iter_mut().enumerate(), |(query, loss)| {
         let mut scratch = vec![0.0; scores.columns()];
         *loss = ScoreRow::new(set, scores.row(query), labels.row(query), options, factor)
             .solve(&mut scratch)
@@ -380,7 +381,7 @@ pub(super) fn scores(
     let mut loss = vec![0.0; scores.rows()];
     let mut gradient = vec![0.0; scores.rows() * scores.columns()];
     let rows = loss.iter_mut().zip(gradient.chunks_mut(scores.columns()));
-    for_each(rows.enumerate().collect(), |(query, (loss, gradient))| {
+    share(count(0), rows.enumerate(), |(query, (loss, gradient))| {
         let row = ScoreRow::new(set, scores.row(query), labels.row(query), options, factor);
         *loss = row.differentiate(gradient);
     });
@@ -556,27 +557,4 @@ pub(super) fn squared_length(row: &[f32]) -> f64 {
         }
     }
     sums.iter().sum()
-}
-
-/// Runs `task` on every item, on all threads where there are threads.
-fn for_each<T: Send>(items: Vec<T>, task: impl Fn(T) + Sync + Send) {
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        items.into_par_iter().for_each(task);
-    }
-    #[cfg(target_arch = "wasm32")]
-    items.into_iter().for_each(task);
-}
-
-/// Threads there are to share the work.
-fn threads() -> usize {
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        rayon::current_num_threads()
-    }
-    #[cfg(target_arch = "wasm32")]
-    {
-        1
-    }
 }

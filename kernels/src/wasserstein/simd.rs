@@ -6,6 +6,7 @@
 
 use super::scalar::{Columns, SWEEPS, centre, rounding, turn};
 use crate::device::InstructionSet;
+use crate::workers::{count, share};
 
 /// Work of one thread below which a second thread would not pay: values touched.
 const GRAIN: usize = 1 << 14;
@@ -33,7 +34,7 @@ pub(super) fn distance(
         let norm = polar_factor(set, &state, null, &mut polar);
         value += (length_p + length_g - 2.0 * norm) / degrees;
     }
-    let rows: Vec<_> = gradient.chunks_exact_mut(columns).enumerate().collect();
+    let rows = gradient.chunks_exact_mut(columns).enumerate();
     for_each(rows, queries * columns, |(query, gradient)| {
         if queries > 1 {
             gradient.copy_from_slice(&centred_p[query * columns..][..columns]);
@@ -51,7 +52,7 @@ pub(super) fn distance(
 /// For each row of `left`, its inner products with the rows of `right`.
 fn products(set: Option<InstructionSet>, left: &[f64], right: &[f64], columns: usize) -> Vec<Vec<f64>> {
     let mut output = vec![Vec::new(); left.len() / columns];
-    let rows: Vec<_> = output.iter_mut().zip(left.chunks_exact(columns)).collect();
+    let rows = output.iter_mut().zip(left.chunks_exact(columns));
     for_each(rows, right.len(), |(output, left)| {
         *output = right.chunks_exact(columns).map(|right| dot(set, left, right)).collect();
     });
@@ -96,7 +97,7 @@ fn orthogonalise(set: Option<InstructionSet>, columns: Vec<Vec<f64>>, negligible
 fn play_round(set: Option<InstructionSet>, table: &mut [Option<Pair>], size: usize, negligible: f64) -> bool {
     let (front, back) = table.split_at_mut(table.len() / 2);
     let mut turned = vec![false; front.len()];
-    let games: Vec<_> = front.iter_mut().zip(back.iter_mut().rev()).zip(&mut turned).collect();
+    let games = front.iter_mut().zip(back.iter_mut().rev()).zip(&mut turned);
     for_each(games, 8 * size, |((a, b), turned)| {
         let (Some(a), Some(b)) = (a, b) else { return };
         let [aa, bb, ab] = gram(set, &a.turned, &b.turned);
@@ -112,7 +113,7 @@ fn play_round(set: Option<InstructionSet>, table: &mut [Option<Pair>], size: usi
 fn polar_factor(set: Option<InstructionSet>, columns: &Columns, null: f64, polar: &mut [f64]) -> f64 {
     let size = columns.turned.len();
     let values: Vec<f64> = columns.turned.iter().map(|column| dot(set, column, column).sqrt()).collect();
-    let rows: Vec<_> = polar.chunks_exact_mut(size).enumerate().collect();
+    let rows = polar.chunks_exact_mut(size).enumerate();
     for_each(rows, size * size, |(row, target)| {
         for ((value, turned), right) in values.iter().zip(&columns.turned).zip(&columns.right) {
             if *value > null {
@@ -220,17 +221,11 @@ fn add_scaled_plain(weight: f64, row: &[f64], target: &mut [f64]) {
     }
 }
 
-/// Runs `task` on every item; on several threads where there are any and each gets at least [`GRAIN`] values.
-fn for_each<T: Send>(items: Vec<T>, values_per_item: usize, task: impl Fn(T) + Sync + Send) {
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        let least = GRAIN.div_ceil(values_per_item.max(1));
-        items.into_par_iter().with_min_len(least).for_each(task);
-    }
-    #[cfg(target_arch = "wasm32")]
-    {
-        let _ = (values_per_item, GRAIN);
-        items.into_iter().for_each(task);
-    }
+/// Runs `task` on every item; on all threads where the items are worth it.
+fn for_each<I>(items: I, values_per_item: usize, task: impl Fn(I::Item) + Sync)
+where
+    I: ExactSizeIterator + Send,
+{
+    let workers = (items.len() * values_per_item / GRAIN).clamp(1, count(0));
+    share(workers, items, task);
 }
