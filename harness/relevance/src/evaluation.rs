@@ -5,7 +5,7 @@
 //! neither the order of the queries nor the number of threads changes a bit of the result.
 
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::judged_ranking::{Reading, TieCounts};
 use crate::measures::pair_average_precision::pair_average_precision;
@@ -17,7 +17,7 @@ use crate::{Grade, Judgments, QueryJudgments, Ranking, TieOrder};
 const TOP: usize = 10;
 
 /// Whether a document may be found by the query that has its own id (ArguAna, Quora).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SelfHits {
     /// Such a hit counts like any other.
@@ -96,7 +96,7 @@ pub enum EvaluationError {
 }
 
 /// The values of one query.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueryEvaluation {
     /// The query's id.
     pub query: String,
@@ -105,7 +105,7 @@ pub struct QueryEvaluation {
     /// Whether the query is judged but has no ranking: its values are those of an empty one.
     pub missing: bool,
     /// The grades of the first ranks, when asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relevance_string: Option<String>,
     #[serde(skip)]
     seen: Seen,
@@ -132,7 +132,7 @@ pub enum Outcome {
 }
 
 /// How many queries have a tie across some cut-off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TiesAcross {
     /// The cut-off: the last rank that counts.
     pub cutoff: usize,
@@ -141,7 +141,7 @@ pub struct TiesAcross {
 }
 
 /// The values of all queries and of all of them together.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The measures.
     pub measures: Vec<Measure>,
@@ -339,4 +339,140 @@ fn pair_value(pairs: impl Iterator<Item = (f64, Grade)>, rel: Grade, positives: 
 
 fn share(part: f64, whole: usize) -> f64 {
     part / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Hit, parse_measures};
+
+    fn ranking(query: &'static str, hits: &[(&'static str, f64)]) -> Ranking<'static> {
+        let hits = hits.iter().map(|&(document, score)| Hit { document, score }).collect();
+        Ranking { query, hits }
+    }
+
+    fn judgments() -> Judgments {
+        let triples =
+            [("q1", "a", 1), ("q1", "b", 2), ("q1", "c", 0), ("q2", "a", 1), ("q3", "q3", 3), ("q3", "z", 1)];
+        triples.into_iter().collect()
+    }
+
+    fn evaluate(list: &str, rankings: &[Ranking<'_>], options: EvaluationOptions) -> Evaluation {
+        let judgments = judgments();
+        let measures = parse_measures(list).unwrap();
+        Evaluator::new(&judgments, &measures, options).unwrap().evaluate(rankings).unwrap()
+    }
+
+    #[test]
+    fn missing_queries_count_unless_only_the_intersection_is_asked_for() {
+        let rankings = [ranking("q2", &[("a", 1.0)]), ranking("other", &[("a", 1.0)])];
+        let complete = evaluate("RR NumRel NumQ GMAP", &rankings, EvaluationOptions::default());
+        assert_eq!(complete.summary[..3], [1.0 / 3.0, 5.0, 3.0]);
+        assert!((complete.summary[3] - 0.00001_f64.powf(2.0 / 3.0)).abs() < 1e-12);
+        assert_eq!(complete.missing, ["q1", "q3"]);
+        assert_eq!(complete.unjudged, ["other"]);
+        let order: Vec<_> = complete.queries.iter().map(|q| (q.query.as_str(), q.missing)).collect();
+        assert_eq!(order, [("q1", true), ("q2", false), ("q3", true)]);
+
+        let options = EvaluationOptions { intersect: true, ..Default::default() };
+        let intersection = evaluate("RR NumRel NumQ GMAP", &rankings, options);
+        assert_eq!(intersection.summary, [1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(intersection.missing, ["q1", "q3"]);
+        assert_eq!(intersection.queries.len(), 1);
+    }
+
+    #[test]
+    fn self_hits_are_kept_or_dropped_as_told() {
+        let rankings = [ranking("q3", &[("q3", 2.0), ("z", 1.0)])];
+        let value = |self_hits| {
+            let options = EvaluationOptions { self_hits, intersect: true, ..Default::default() };
+            evaluate("P(rel=1)@1 NumRet NumRel RR(rel=3)", &rankings, options).summary
+        };
+        assert_eq!(value(SelfHits::Keep), [1.0, 2.0, 2.0, 1.0]);
+        assert_eq!(value(SelfHits::Drop), [1.0, 1.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn ties_and_judged_documents_are_reported() {
+        let rankings = [
+            ranking("q1", &[("x", 3.0), ("a", 2.0), ("b", 2.0), ("y", 1.0)]),
+            ranking("q2", &[("a", 1.0), ("x", 0.5)]),
+        ];
+        let options = EvaluationOptions { intersect: true, ..Default::default() };
+        let evaluation = evaluate("P@1 P@2 RR@3", &rankings, options);
+        assert_eq!(evaluation.judged_in_top_10, 0.5);
+        assert_eq!(evaluation.tied_hits, 2.0 / 6.0);
+        let across: Vec<_> = evaluation.ties_across.iter().map(|ties| (ties.cutoff, ties.queries)).collect();
+        assert_eq!(across, [(1, 0), (2, 1), (3, 0)]);
+    }
+
+    #[test]
+    fn pairs_are_pooled_over_queries() {
+        // Pooled and sorted: q2 a (relevant), q1 c, q1 b (relevant); q1 a, q3 q3 and q3 z were never scored.
+        let rankings = [ranking("q1", &[("c", 2.0), ("b", 1.0), ("x", 9.0)]), ranking("q2", &[("a", 3.0)])];
+        let evaluation = evaluate("PairAP", &rankings, EvaluationOptions::default());
+        assert!((evaluation.summary[0] - (1.0 + 2.0 / 3.0) / 5.0).abs() < 1e-15);
+        assert_eq!(evaluation.queries[0].values, [0.25]);
+        assert_eq!(evaluation.value(&"PairAP".parse().unwrap()), Some(evaluation.summary[0]));
+        assert_eq!(evaluation.value(&"AP".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn the_order_in_which_queries_are_scored_changes_nothing() {
+        let rankings = [
+            ranking("q1", &[("x", 3.0), ("a", 2.0), ("b", 2.0)]),
+            ranking("q2", &[("x", 1.0), ("a", 0.5)]),
+            ranking("q3", &[("z", 1.0), ("y", 1.0), ("q3", 1.0)]),
+        ];
+        let judgments = judgments();
+        let measures = parse_measures("nDCG@10 AP RR ERR@5 GMAP PairAP").unwrap();
+        let evaluator = Evaluator::new(&judgments, &measures, EvaluationOptions::default()).unwrap();
+        let outcomes: Vec<_> = rankings.iter().map(|ranking| evaluator.query(ranking).unwrap()).collect();
+        let forwards = evaluator.collect(outcomes.clone()).unwrap();
+        let backwards = evaluator.collect(outcomes.into_iter().rev()).unwrap();
+        assert_eq!(forwards, backwards);
+    }
+
+    #[test]
+    fn what_cannot_be_evaluated_is_said() {
+        let judgments = judgments();
+        let error = |list: &str, options: EvaluationOptions, hits: &[(&'static str, f64)]| {
+            let measures = parse_measures(list).unwrap();
+            let rankings = [ranking("q1", hits)];
+            Evaluator::new(&judgments, &measures, options)
+                .and_then(|evaluator| evaluator.evaluate(&rankings))
+                .unwrap_err()
+                .to_string()
+        };
+        let expected = EvaluationOptions { ties: TieOrder::Expected, ..Default::default() };
+        let deep = EvaluationOptions { depth: Some(5), ..expected.clone() };
+        assert!(error("AP infAP", expected, &[]).starts_with("infAP has no exact expectation"));
+        assert!(error("AP", deep, &[]).starts_with("a depth of 5 cannot be combined"));
+        let plain = EvaluationOptions::default;
+        assert_eq!(
+            error("AP", plain(), &[("a", f64::NAN)]),
+            "query q1: the score of document a is not a number"
+        );
+        assert_eq!(
+            error("AP", plain(), &[("a", 2.0), ("b", 1.5), ("a", 1.0)]),
+            "query q1: document a was retrieved twice"
+        );
+        let measures = parse_measures("AP").unwrap();
+        let evaluator = Evaluator::new(&judgments, &measures, plain()).unwrap();
+        let twice = evaluator.evaluate(&[ranking("q1", &[]), ranking("q1", &[])]).unwrap_err();
+        assert_eq!(twice.to_string(), "query q1 has two rankings");
+    }
+
+    #[test]
+    fn results_are_written_by_the_names_of_the_measures() {
+        let options = EvaluationOptions { relevance_string: Some(3), intersect: true, ..Default::default() };
+        let evaluation = evaluate("nDCG(gain=exp)@10", &[ranking("q2", &[("a", 1.0), ("x", 0.0)])], options);
+        let json = serde_json::to_value(&evaluation).unwrap();
+        assert_eq!(json["measures"][0], "nDCG(gain=exp)@10");
+        assert_eq!(json["queries"][0]["relevance_string"], "1-");
+        assert_eq!(json["ties_across"][0]["cutoff"], 10);
+        let back: Evaluation = serde_json::from_value(json).unwrap();
+        assert_eq!((back.measures, back.summary), (evaluation.measures, evaluation.summary));
+    }
 }

@@ -172,14 +172,14 @@ impl Reading {
         options: &EvaluationOptions,
         cutoffs: &[usize],
     ) -> Result<Self, EvaluationError> {
-        let mut keys = order(ranking, options)?;
-        let ties = tie_counts(&keys, cutoffs);
-        keys.truncate(options.depth.unwrap_or(usize::MAX));
-        let lookup = Lookup::new(judgments, ranking, &keys, options.judged_only)?;
-        let open = match options.ties {
-            TieOrder::Expected => open_groups(&lookup.scores),
-            _ => Vec::new(),
+        let (mut keys, falling) = order(ranking, options)?;
+        let ties = match falling {
+            true => TieCounts { tied: 0, hits: keys.len(), across: vec![false; cutoffs.len()] },
+            false => tie_counts(&keys, cutoffs),
         };
+        keys.truncate(options.depth.unwrap_or(usize::MAX));
+        let lookup = Lookup::new(judgments, ranking, &keys, options)?;
+        let open = open_groups(&lookup.scores);
         let mut judged: Vec<Grade> = judgments.iter().map(|(_, grade)| grade).collect();
         judged.sort_unstable_by(|a, b| b.cmp(a));
         let ranking = JudgedRanking { retrieved: lookup.retrieved, hits: lookup.hits, open, judged };
@@ -187,29 +187,39 @@ impl Reading {
     }
 }
 
-/// The hits in evaluation order, each as its score (upper half, highest score first) and its place in the run.
-fn order(ranking: &Ranking<'_>, options: &EvaluationOptions) -> Result<Vec<u64>, EvaluationError> {
+/// The hits in evaluation order, each as its score (upper half, highest score first) and its place in the run; and
+/// whether no two scores are the same.
+fn order(ranking: &Ranking<'_>, options: &EvaluationOptions) -> Result<(Vec<u64>, bool), EvaluationError> {
     let hits = &ranking.hits;
     if u32::try_from(hits.len()).is_err() {
         return Err(EvaluationError::TooManyHits { query: ranking.query.to_owned(), hits: hits.len() });
     }
     let drop_self = options.self_hits == SelfHits::Drop;
     let mut keys: Vec<u64> = Vec::with_capacity(hits.len());
+    let (mut falling, mut last) = (true, None);
     for (at, hit) in hits.iter().enumerate() {
         if hit.score.is_nan() {
             let (query, document) = (ranking.query.to_owned(), hit.document.to_owned());
             return Err(EvaluationError::NotANumber { query, document });
         }
         if !(drop_self && hit.document == ranking.query) {
-            keys.push(u64::from(score_key(hit.score)) << 32 | at as u64);
+            let score = score_key(hit.score);
+            falling &= last < Some(score);
+            last = Some(score);
+            keys.push(u64::from(score) << 32 | at as u64);
         }
     }
-    match options.ties {
-        TieOrder::Run => {}
-        TieOrder::Trec | TieOrder::Expected => sort(&mut keys, |a, b| hits[b].document < hits[a].document),
-        TieOrder::DocidAscending => sort(&mut keys, |a, b| hits[a].document < hits[b].document),
+    // Most runs come best first without a tie: there is nothing to order then.
+    if !falling {
+        match options.ties {
+            TieOrder::Run => {}
+            TieOrder::Trec | TieOrder::Expected => {
+                sort(&mut keys, |a, b| hits[b].document < hits[a].document)
+            }
+            TieOrder::DocidAscending => sort(&mut keys, |a, b| hits[a].document < hits[b].document),
+        }
     }
-    Ok(keys)
+    Ok((keys, falling))
 }
 
 fn place(key: u64) -> usize {
@@ -261,7 +271,7 @@ struct Lookup {
     retrieved: usize,
     hits: Vec<JudgedHit>,
     pairs: Vec<(f64, Grade)>,
-    /// Score keys of the hits that count, in rank order.
+    /// Where ties are open: the score keys of the hits that count, in rank order.
     scores: Vec<u32>,
 }
 
@@ -270,14 +280,9 @@ impl Lookup {
         judgments: &QueryJudgments,
         ranking: &Ranking<'_>,
         keys: &[u64],
-        judged_only: bool,
+        options: &EvaluationOptions,
     ) -> Result<Self, EvaluationError> {
-        let mut lookup = Self {
-            retrieved: 0,
-            hits: Vec::new(),
-            pairs: Vec::new(),
-            scores: Vec::with_capacity(keys.len()),
-        };
+        let mut lookup = Self { retrieved: 0, hits: Vec::new(), pairs: Vec::new(), scores: Vec::new() };
         let mut seen = vec![false; judgments.len()];
         for &key in keys {
             let hit = &ranking.hits[place(key)];
@@ -287,11 +292,13 @@ impl Lookup {
                 return Err(EvaluationError::RepeatedDocument { query, document });
             }
             let grade = position.map(|position| judgments.grade_at(position));
-            if judged_only && grade.is_none_or(|grade| grade < 0) {
+            if options.judged_only && grade.is_none_or(|grade| grade < 0) {
                 continue;
             }
             lookup.retrieved += 1;
-            lookup.scores.push(score(key));
+            if options.ties == TieOrder::Expected {
+                lookup.scores.push(score(key));
+            }
             if let Some(grade) = grade {
                 lookup.hits.push(JudgedHit { rank: lookup.retrieved, grade });
                 lookup.pairs.push((hit.score, grade));

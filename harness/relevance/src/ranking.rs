@@ -82,7 +82,8 @@ impl Ranking<'_> {
 
 /// A number that is smaller the better the score: equal exactly where two scores tie.
 ///
-/// trec_eval keeps scores in C floats: 0.1 and 0.1 + 1e-12 are a tie there, and so they are here.
+/// trec_eval up to version 9 keeps scores in C floats: 0.1 and 0.1 + 1e-12 are a tie there, and so they are here.
+/// (Version 10 keeps doubles; runs are written with few enough digits for this to matter rarely.)
 #[inline]
 pub(crate) fn score_key(score: f64) -> u32 {
     let bits = (score as f32 + 0.0).to_bits(); // adding zero makes -0.0 equal to 0.0
