@@ -336,13 +336,15 @@ pub(crate) struct EncodedRow {
 pub(crate) fn row_encoder() -> fn(&[f32], &mut [i8]) -> EncodedRow {
     match InstructionSet::best() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `best` returns only sets this processor has.
-        Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => {
-            |r, c| unsafe { encode_row_avx512(r, c) }
-        }
+        Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => |row, codes| {
+            // SAFETY: `best` returns only sets this processor has.
+            unsafe { encode_row_avx512(row, codes) }
+        },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `best` returns only sets this processor has.
-        Some(InstructionSet::Avx2) => |r, c| unsafe { encode_row_avx2(r, c) },
+        Some(InstructionSet::Avx2) => |row, codes| {
+            // SAFETY: `best` returns only sets this processor has.
+            unsafe { encode_row_avx2(row, codes) }
+        },
         _ => encode_row,
     }
 }

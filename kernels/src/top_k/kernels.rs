@@ -6,6 +6,15 @@
 //! value broadcast at a time. After the last column each similarity meets its query's threshold, and the
 //! caller learns which ones did not stay below.
 
+#![cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "wasm32", target_feature = "simd128")
+    )),
+    allow(dead_code, unused_macros) // compiled for no instruction set, called by nobody
+)]
+
 use super::vector::Vector;
 use crate::device::InstructionSet;
 
@@ -284,9 +293,9 @@ unsafe fn multiply_codes<V: Vector, const P: usize, const R: usize>(
             }
         }
         let mut products = [[V::splat(0.0); P]; R];
-        for r in 0..R {
-            for p in 0..P {
-                products[r][p] = V::to_float(sums[r][p]);
+        for (products, sums) in products.iter_mut().zip(&sums) {
+            for (product, sum) in products.iter_mut().zip(sums) {
+                *product = V::to_float(*sum);
             }
         }
         admit(products, weights, thresholds, hits)
@@ -311,11 +320,11 @@ unsafe fn admit<V: Vector, const P: usize, const R: usize>(
             *limits = V::load(thresholds.as_ptr().add(p * V::LANES));
         }
         let mut any = 0;
-        for r in 0..R {
+        for (r, products) in products.iter_mut().enumerate() {
             let weight = V::splat(*weights.get_unchecked(r));
-            for p in 0..P {
-                products[r][p] = products[r][p].multiply(weight);
-                let mask = products[r][p].not_below(limits[p]);
+            for (p, product) in products.iter_mut().enumerate() {
+                *product = product.multiply(weight);
+                let mask = product.not_below(limits[p]);
                 hits.masks[r * P + p] = mask;
                 any |= mask;
             }
@@ -323,9 +332,9 @@ unsafe fn admit<V: Vector, const P: usize, const R: usize>(
         if any == 0 {
             return false;
         }
-        for r in 0..R {
-            for p in 0..P {
-                products[r][p].store(hits.products[r * P + p].as_mut_ptr());
+        for (r, products) in products.iter().enumerate() {
+            for (p, product) in products.iter().enumerate() {
+                product.store(hits.products[r * P + p].as_mut_ptr());
             }
         }
         true

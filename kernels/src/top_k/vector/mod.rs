@@ -1,5 +1,14 @@
 //! The few operations the scan needs from a vector register, for each instruction set.
 
+#![cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "wasm32", target_feature = "simd128")
+    )),
+    allow(dead_code) // compiled for no instruction set, called by nobody
+)]
+
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
