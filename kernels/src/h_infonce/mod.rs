@@ -15,9 +15,9 @@
 //!
 //! An **anchor** is a listed pair, not ignored, with a label in [`Options::anchors`] and at least one document of
 //! a lower label in `S_i`. Hence: documents of equal label never compete; those of the lowest label contribute
-//! exactly 0; a query without anchors contributes 0 to the loss and to every gradient, except that its ignored
-//! and unlisted documents are, as always, there for others. Weights scale an anchor's own term and never its
-//! part in a denominator. `factor` is 1 or one over a count ([`Reduction`]).
+//! exactly 0; a query without anchors has loss 0 and gradient 0, and adds nothing to any document's gradient.
+//! A pair that is no anchor still competes in the denominators above it. Weights scale an anchor's own term and
+//! never its part in a denominator. `factor` is 1 or one over a count ([`Reduction`]).
 //!
 //! With one positive of label 1 a query this is InfoNCE with all other documents of the batch as negatives; with
 //! weights `w` and [`Reduction::MeanOverQueries`] it is the weighted InfoNCE of SSRA (arXiv 2509.16717):
@@ -35,21 +35,23 @@
 //! term_ij = softplus(A_il - s_ij),  l = y_ij
 //! g_ij = factor w_ij sigmoid(A_il - s_ij) for anchors, else 0;   a_il = sum of g_ij over y_ij = l
 //! G_ik = d loss / d s_ik = sum over l > y_ik of a_il exp(s_ik - A_il)  -  g_ik
-//!      = exp((s_ik - m_i) + c_i) for label 0,   c_i = log sum over l of a_il exp(m_i - A_il),  m_i = max s_ik
+//!      = exp((s_ik - m_i) + c_i) for label 0,   c_i = log sum over l of a_il exp(m_i - A_il)
+//!        m_i = max s_ik over the documents not listed
 //! d loss / d q_i = 1/tau sum_k G_ik d_k     d loss / d d_k = 1/tau sum_i G_ik q_i
 //! d loss / d (1/tau) = sum_ik G_ik q_i.d_k = tau sum_i q_i . (d loss / d q_i)
 //! ```
 //!
 //! Kept between the passes over a query's scores: `m_i` and `c_i`, and `g` for each listed pair: O(B + pairs).
 //! The scores themselves exist for one strip of queries at a time and are never B x N; the strip is at most
-//! 8 MiB, or 64 queries where that is more. Levels, prefixes, `c_i` and the loss are f64; scores, `G` and the
-//! products are f32.
+//! 8 MiB, or 64 queries where that is more. Levels, prefixes and the loss are worked out in f64; scores, `m_i`,
+//! `c_i`, `G` and the products are f32.
 //!
 //! # Rules
 //! - The result does not depend on the number of threads, bit for bit: every sum has a fixed order. It does
 //!   depend, by roundings, on the instruction set.
 //! - NaN and infinity are refused, and so are inputs whose scores might leave the range of f32
-//!   (`max |q| max |d|`, over `tau` or not, by Cauchy-Schwarz). Within that range nothing overflows, whatever the temperature.
+//!   (`max |q| max |d|`, over `tau` or not, by Cauchy-Schwarz). Within that range no score or exponential
+//!   overflows, whatever the temperature; a gradient that does is an error, not an infinity.
 //! - [`Device::Scalar`] is the definition, term by term; it is quadratic in a query's documents.
 //! - An explicit device is used or refused, never replaced.
 //!
