@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::collection::{Document, Parts, Query};
+use crate::collection::{Document, Query};
 use crate::error::{Error, Result};
-use crate::open::OpenOptions;
+use crate::open::{OpenOptions, Parts};
 use crate::records::{Record, document, no_lines, query};
 use crate::source::{Budget, Lines};
 use crate::trec::{JudgmentFile, read_judgments};

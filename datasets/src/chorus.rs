@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::archive::for_each_zip_member;
-use crate::collection::{Document, Parts, Query};
+use crate::collection::{Document, Query};
 use crate::error::{Error, Result};
-use crate::open::OpenOptions;
+use crate::open::{OpenOptions, Parts};
 use crate::pairs::{PairOptions, read, read_ratings};
 use crate::source::Budget;
 use crate::trec::text_of_markup;

@@ -1,10 +1,8 @@
 //! A collection as values: documents, queries, judgments, and what its home says about them.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use relevance::scale::Level;
-use relevance::{Grade, Judgments, Scale, SelfHits};
+use relevance::{Judgments, Scale, SelfHits};
 use serde::{Deserialize, Serialize};
 
 use crate::ratings::Ratings;
@@ -33,6 +31,7 @@ impl Document {
     }
 
     /// The bytes its strings hold, counted against a memory budget (metadata is counted by its reader).
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn bytes(&self) -> u64 {
         (std::mem::size_of::<Self>() + self.id.len() + self.title.len() + self.text.len()) as u64
     }
@@ -115,42 +114,5 @@ impl Collection {
     /// The queries that have judgments, in file order.
     pub fn judged_queries(&self) -> impl Iterator<Item = &Query> {
         self.queries.iter().filter(|query| self.judgments.get(&query.id).is_some())
-    }
-}
-
-/// What the readers of a layout hand over before names, scales and maps are settled.
-#[derive(Debug, Default)]
-pub(crate) struct Parts {
-    pub documents: Vec<Document>,
-    pub queries: Vec<Query>,
-    pub judgments: Judgments,
-    pub split: Option<String>,
-    pub splits: Vec<String>,
-    pub ratings: Option<Ratings>,
-    pub notes: Vec<String>,
-}
-
-/// The scale that the grades seen in `judgments` span, for collections that state none: relevant from 1 on.
-pub(crate) fn observed_scale(judgments: &Judgments) -> Scale {
-    let seen: BTreeSet<Grade> =
-        judgments.queries().flat_map(|query| query.iter()).map(|(_, grade)| grade).collect();
-    let highest = seen.last().copied().unwrap_or(1);
-    let levels = seen.into_iter().map(|grade| Level { grade, meaning: String::new() }).collect();
-    Scale::new("as observed", levels, highest.min(1)).unwrap_or_else(Scale::binary)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unstated_scale_is_the_grades_that_were_seen() {
-        let judgments: Judgments = [("q", "a", 3), ("q", "b", 0), ("r", "a", 3)].into_iter().collect();
-        let scale = observed_scale(&judgments);
-        assert_eq!(scale.levels().iter().map(|level| level.grade).collect::<Vec<_>>(), [0, 3]);
-        assert_eq!(scale.relevant_from(), 1);
-        assert_eq!(observed_scale(&Judgments::new()), Scale::binary());
-        let all_zero: Judgments = [("q", "a", 0)].into_iter().collect();
-        assert_eq!(observed_scale(&all_zero).highest(), 0);
     }
 }

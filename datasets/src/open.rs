@@ -1,12 +1,15 @@
 //! Opening a collection: which layout a path has, which manifest describes it, and what follows from that.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use relevance::{Grade, Judgments, SelfHits};
+use relevance::scale::Level;
+use relevance::{Grade, Judgments, Scale, SelfHits};
 
-use crate::collection::{Collection, Format, Parts, observed_scale};
+use crate::collection::{Collection, Document, Format, Query};
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, ScaleEntry};
+use crate::ratings::Ratings;
 use crate::trec::JudgmentOptions;
 use crate::{beir, chorus, quati, recorded, smart, trec_folder};
 
@@ -158,4 +161,41 @@ fn map_grades(judgments: Judgments, scale: &ScaleEntry, notes: &mut Vec<String>)
         }
     }
     mapped
+}
+
+/// What the readers of a layout hand over before names, scales and maps are settled.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub documents: Vec<Document>,
+    pub queries: Vec<Query>,
+    pub judgments: Judgments,
+    pub split: Option<String>,
+    pub splits: Vec<String>,
+    pub ratings: Option<Ratings>,
+    pub notes: Vec<String>,
+}
+
+/// The scale that the grades seen in `judgments` span, for collections that state none: relevant from 1 on.
+fn observed_scale(judgments: &Judgments) -> Scale {
+    let seen: BTreeSet<Grade> =
+        judgments.queries().flat_map(|query| query.iter()).map(|(_, grade)| grade).collect();
+    let highest = seen.last().copied().unwrap_or(1);
+    let levels = seen.into_iter().map(|grade| Level { grade, meaning: String::new() }).collect();
+    Scale::new("as observed", levels, highest.min(1)).unwrap_or_else(Scale::binary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unstated_scale_is_the_grades_that_were_seen() {
+        let judgments: Judgments = [("q", "a", 3), ("q", "b", 0), ("r", "a", 3)].into_iter().collect();
+        let scale = observed_scale(&judgments);
+        assert_eq!(scale.levels().iter().map(|level| level.grade).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!(scale.relevant_from(), 1);
+        assert_eq!(observed_scale(&Judgments::new()), Scale::binary());
+        let all_zero: Judgments = [("q", "a", 0)].into_iter().collect();
+        assert_eq!(observed_scale(&all_zero).highest(), 0);
+    }
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use relevance::{Grade, Judgments, LabeledPair};
 
-use crate::collection::{Document, Parts, Query};
+use crate::collection::{Document, Query};
 use crate::error::{Error, Result, quoted};
-use crate::open::OpenOptions;
+use crate::open::{OpenOptions, Parts};
 use crate::pairs::{PairOptions, read};
 use crate::ratings::Ratings;
 use crate::source::Budget;

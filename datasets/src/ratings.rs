@@ -49,6 +49,7 @@ impl Ratings {
     }
 
     /// Renames the queries by `rename`; rows stay where they are.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn rename_queries(&mut self, mut rename: impl FnMut(&str) -> String) {
         for query in &mut self.queries {
             *query = rename(query);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use relevance::Judgments;
 use rustc_hash::FxHashSet;
 
-use crate::collection::{Document, Parts, Query};
+use crate::collection::{Document, Query};
 use crate::error::{Error, Result};
-use crate::open::OpenOptions;
+use crate::open::{OpenOptions, Parts};
 use crate::pairs::{PairOptions, read, read_ratings};
 use crate::quati::documents;
 use crate::ratings::Ratings;

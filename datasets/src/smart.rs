@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use relevance::Judgments;
 use serde_json::{Map, Value};
 
-use crate::collection::{Document, Parts, Query};
+use crate::collection::{Document, Query};
 use crate::error::{Error, Result, quoted};
-use crate::open::OpenOptions;
+use crate::open::{OpenOptions, Parts};
 use crate::source::{Budget, map_within};
 use crate::text::{lines, utf8};
 use crate::trec::{one_line, read_judgments};

@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::for_each_tar_member;
-use crate::collection::{Document, Parts};
+use crate::collection::Document;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, Role};
-use crate::open::OpenOptions;
+use crate::open::{OpenOptions, Parts};
 use crate::source::{Budget, map_within};
 use crate::trec::{parse_documents, parse_topics, read_judgments, text_of_markup};
 
