@@ -35,7 +35,9 @@ fn identity(size: usize) -> Vec<f64> {
 
 /// Twice the sum of squares above the diagonal.
 fn off_diagonal(matrix: &[f64], size: usize) -> f64 {
-    (0..size).map(|row| matrix[row * size + row + 1..(row + 1) * size].iter().map(|x| 2.0 * x * x).sum::<f64>()).sum()
+    (0..size)
+        .map(|row| matrix[row * size + row + 1..(row + 1) * size].iter().map(|x| 2.0 * x * x).sum::<f64>())
+        .sum()
 }
 
 /// One rotation in the plane of p and q that makes `matrix[p][q]` zero. Rows are rotated as slices and copied over to the
@@ -109,10 +111,10 @@ mod tests {
         let (values, vectors) = symmetric_eigen(matrix.clone(), size);
         let row = |r: usize| &vectors[r * size..(r + 1) * size];
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-        for r in 0..size {
+        for (r, value) in values.iter().enumerate() {
             for i in 0..size {
                 let applied = dot(&matrix[i * size..(i + 1) * size], row(r));
-                assert!((applied - values[r] * row(r)[i]).abs() < 1e-11);
+                assert!((applied - value * row(r)[i]).abs() < 1e-11);
                 let expected = if r == i { 1.0 } else { 0.0 };
                 assert!((dot(row(r), row(i)) - expected).abs() < 1e-12);
             }
