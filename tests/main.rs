@@ -1,1 +1,19 @@
-//! The tests of what a user does.
+//! The tests of what a user does, as one program: one link step, one file a subject.
+
+#![allow(clippy::unwrap_used)]
+
+// The floors of the house: who may lean on whom.
+mod architecture;
+// The built binary, a folder of its own for every test, and what it answered.
+mod graded;
+
+// `graded evaluate`: the default, collections, run files, labelled pairs, comparisons.
+mod evaluate;
+// `graded agree`: two raters, several, two sets of judgments.
+mod agree;
+// `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
+mod commands;
+// What scripts rely on: exit codes, stdout and stderr, nothing half-written.
+mod contract;
+// Public collections and trec_eval's expected outputs, read from beside the checkout.
+mod shared;

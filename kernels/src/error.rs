@@ -138,6 +138,10 @@ pub enum Error {
         reason: Unavailable,
     },
 
+    /// The labelled pairs of a batch do not fit it.
+    #[error(transparent)]
+    Labels(#[from] crate::h_infonce::LabelsError),
+
     /// A device name that is none of auto, scalar, simd and cuda.
     #[error("unknown device {name:?}; expected auto, scalar, simd or cuda")]
     UnknownDevice {

@@ -6,9 +6,11 @@
 
 pub mod device;
 pub mod error;
+pub mod h_infonce;
 pub mod matrix;
 pub mod similarity;
 pub mod top_k;
+pub mod wasserstein;
 mod workers;
 
 pub use device::{Device, InstructionSet, Unavailable};

@@ -1,2 +1,52 @@
-//! The `graded` command line.
-fn main() {}
+//! `graded`: trains, scores and checks graded relevance. This file is the table of contents; each subcommand is a
+//! file of `commands/`.
+
+mod arguments;
+mod cache;
+mod collections;
+mod commands;
+mod exit;
+mod models;
+mod progress;
+mod pull;
+mod recipe;
+mod report;
+mod systems;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::commands::Finished;
+use crate::exit::Verdict;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    exit::code(run(&arguments))
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
+    let options = &arguments.options;
+    options.start_threads()?;
+    let finished = match &arguments.command {
+        Command::Evaluate(command) => commands::evaluate::run(command, options)?,
+        Command::Agree(command) => commands::agree::run(command, options)?,
+        Command::Recipe(command) => commands::recipe::run(command)?,
+        Command::Data(command) => commands::data::run(command, options)?,
+        Command::Model(command) => commands::model::run(command, options)?,
+        Command::Doctor(command) => commands::doctor::run(command, options)?,
+        Command::Completions(command) => return commands::shell::completions(command),
+        Command::Manual(command) => return commands::shell::manual(command),
+    };
+    say(&finished, options.format)?;
+    Ok(finished.verdict)
+}
+
+/// Writes the report to stdout: the one place that does.
+fn say(finished: &Finished, format: report::Format) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    finished.report.write(format, &mut out)?;
+    out.flush()
+}

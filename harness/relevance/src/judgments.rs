@@ -8,8 +8,11 @@ use crate::Grade;
 #[derive(Clone, Debug, Default)]
 pub struct QueryJudgments {
     query: Box<str>,
-    documents: Vec<(Box<str>, Grade)>,
-    position: FxHashMap<Box<str>, u32>,
+    /// The documents' ids, one after the other: a lookup then stays within a few lines of the cache.
+    ids: String,
+    /// Where each document's id ends, and its grade.
+    documents: Vec<(usize, Grade)>,
+    index: DocumentIndex,
 }
 
 impl QueryJudgments {
@@ -25,24 +28,42 @@ impl QueryJudgments {
 
     /// Records `grade` for `document`. When the document already has a grade, keeps that one and returns it.
     pub fn insert(&mut self, document: &str, grade: Grade) -> Option<Grade> {
-        if let Some(&at) = self.position.get(document) {
-            return Some(self.documents[at as usize].1);
+        if let Some(at) = self.position(document) {
+            return Some(self.documents[at].1);
         }
-        let at = u32::try_from(self.documents.len()).expect("fewer than 2^32 judgments a query");
-        self.position.insert(document.into(), at);
-        self.documents.push((document.into(), grade));
+        self.index.insert(document, self.documents.len());
+        self.ids.push_str(document);
+        self.documents.push((self.ids.len(), grade));
         None
+    }
+
+    #[inline]
+    fn id(&self, position: usize) -> &str {
+        let start = if position == 0 { 0 } else { self.documents[position - 1].0 };
+        &self.ids[start..self.documents[position].0]
     }
 
     /// The grade of `document`, or `None` when nobody judged it.
     #[inline]
     pub fn grade(&self, document: &str) -> Option<Grade> {
-        self.position.get(document).map(|&at| self.documents[at as usize].1)
+        self.position(document).map(|at| self.documents[at].1)
+    }
+
+    /// Where `document` stands in [`iter`](Self::iter), when it is judged.
+    #[inline]
+    pub fn position(&self, document: &str) -> Option<usize> {
+        self.index.find(document, |at| self.id(at))
+    }
+
+    /// The grade at a [`position`](Self::position).
+    #[inline]
+    pub(crate) fn grade_at(&self, position: usize) -> Grade {
+        self.documents[position].1
     }
 
     /// The judged documents and their grades, in the order they were recorded.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Grade)> {
-        self.documents.iter().map(|(document, grade)| (&**document, *grade))
+        self.documents.iter().enumerate().map(|(at, &(_, grade))| (self.id(at), grade))
     }
 
     /// How many documents are judged.
@@ -54,6 +75,88 @@ impl QueryJudgments {
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
     }
+}
+
+/// Positions of documents by their ids: a table of slots, each empty or holding a piece of an id's hash and a
+/// position; a taken slot passes on to the next. Most documents of a ranking are not judged, and most of those find an
+/// empty slot at once; ids are compared only where hashes agree.
+#[derive(Clone, Debug, Default)]
+struct DocumentIndex {
+    /// A power of two of slots, at most half of them taken; or none.
+    slots: Vec<Slot>,
+    taken: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    hash: u32,
+    /// Position plus one; 0 in an empty slot.
+    entry: u32,
+}
+
+impl DocumentIndex {
+    const FEWEST_SLOTS: usize = 8;
+
+    #[inline]
+    fn find<'a>(&self, document: &str, id: impl Fn(usize) -> &'a str) -> Option<usize> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let hash = hash(document.as_bytes());
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots[at];
+            let position = (slot.entry as usize).checked_sub(1)?;
+            if slot.hash == hash && id(position) == document {
+                return Some(position);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Adds a document that is not there yet.
+    fn insert(&mut self, document: &str, position: usize) {
+        if self.taken * 2 >= self.slots.len() {
+            let slots = vec![Slot::default(); (self.slots.len() * 2).max(Self::FEWEST_SLOTS)];
+            let old = std::mem::replace(&mut self.slots, slots);
+            old.into_iter().filter(|slot| slot.entry > 0).for_each(|slot| self.place(slot));
+        }
+        let entry = u32::try_from(position + 1).expect("fewer than 2^32 judgments a query");
+        self.place(Slot { hash: hash(document.as_bytes()), entry });
+        self.taken += 1;
+    }
+
+    fn place(&mut self, slot: Slot) {
+        let mask = self.slots.len() - 1;
+        let mut at = slot.hash as usize & mask;
+        while self.slots[at].entry > 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = slot;
+    }
+}
+
+/// A hash of a document's id: eight bytes at a time, each product of 64 bits by 64 folded in two. Ids are short, and
+/// there is one to hash per hit.
+#[inline]
+fn hash(id: &[u8]) -> u32 {
+    const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
+    const SECOND: u64 = 0xd6e8_feb8_6659_fd93;
+    let folded = |state: u64, word: u64| {
+        let product = u128::from(state ^ word) * u128::from(SECOND);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let mut state = FIRST ^ id.len() as u64;
+    let (words, rest) = id.as_chunks::<8>();
+    for word in words {
+        state = folded(state, u64::from_le_bytes(*word));
+    }
+    if !rest.is_empty() {
+        let last = match id.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
+        state = folded(state, last);
+    }
+    (state ^ state >> 32) as u32
 }
 
 /// The judgments of a collection: queries in the order they first appeared.
@@ -138,6 +241,23 @@ mod tests {
         assert_eq!(judgments.grade("q", "d"), Some(2));
         assert_eq!(judgments.grade("q", "other"), None);
         assert_eq!(judgments.pairs(), 1);
+    }
+
+    #[test]
+    fn every_document_is_found_again_and_no_other() {
+        let mut judgments = QueryJudgments::new("q");
+        let ids: Vec<String> = (0..5000).map(|id| "x".repeat(id % 20) + &id.to_string()).collect();
+        for (at, id) in ids.iter().enumerate() {
+            assert_eq!(judgments.grade(id), None);
+            judgments.insert(id, at as Grade);
+        }
+        for (at, id) in ids.iter().enumerate() {
+            assert_eq!(judgments.position(id), Some(at));
+            assert_eq!(judgments.grade(id), Some(at as Grade));
+            assert_eq!(judgments.grade(&format!("{id}x")), None);
+        }
+        assert_eq!(judgments.grade(""), None);
+        assert_eq!(QueryJudgments::new("q").grade("d"), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A ranking: the documents a system returned for one query, with their scores, and the order ties stand in.
 
 use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
 
 /// One returned document.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +37,33 @@ pub enum TieOrder {
     Expected,
 }
 
+/// What was written is no order of ties.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no order of ties; expected trec, run, docid-asc or expected")]
+pub struct UnknownTieOrder(String);
+
+impl fmt::Display for TieOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trec => "trec",
+            Self::Run => "run",
+            Self::DocidAscending => "docid-asc",
+            Self::Expected => "expected",
+        })
+    }
+}
+
+impl FromStr for TieOrder {
+    type Err = UnknownTieOrder;
+
+    fn from_str(written: &str) -> Result<Self, UnknownTieOrder> {
+        let all = [Self::Trec, Self::Run, Self::DocidAscending, Self::Expected];
+        all.into_iter()
+            .find(|ties| ties.to_string() == written)
+            .ok_or_else(|| UnknownTieOrder(written.to_owned()))
+    }
+}
+
 impl Ranking<'_> {
     /// Puts the hits in the order `ties` asks for. [`TieOrder::Expected`] sorts as [`TieOrder::Trec`] does: the
     /// expectation does not depend on the order within a group of ties.
@@ -47,14 +76,19 @@ impl Ranking<'_> {
     }
 
     fn sort_by(&mut self, ties: impl Fn(&Hit<'_>, &Hit<'_>) -> Ordering) {
-        self.hits.sort_unstable_by(|a, b| {
-            // trec_eval keeps scores in C floats: 0.1 and 0.1 + 1e-12 are a tie there, and so they are here.
-            (b.score as f32)
-                .partial_cmp(&(a.score as f32))
-                .unwrap_or(Ordering::Equal)
-                .then_with(|| ties(a, b))
-        });
+        self.hits.sort_by(|a, b| score_key(a.score).cmp(&score_key(b.score)).then_with(|| ties(a, b)));
     }
+}
+
+/// A number that is smaller the better the score: equal exactly where two scores tie.
+///
+/// trec_eval up to version 9 keeps scores in C floats: 0.1 and 0.1 + 1e-12 are a tie there, and so they are here.
+/// (Version 10 keeps doubles; runs are written with few enough digits for this to matter rarely.)
+#[inline]
+pub(crate) fn score_key(score: f64) -> u32 {
+    let bits = (score as f32 + 0.0).to_bits(); // adding zero makes -0.0 equal to 0.0
+    let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    !ascending
 }
 
 #[cfg(test)]

@@ -1,1 +1,23 @@
-//! (written next)
+//! (query, document) -> number: BM25, and models that come as bundles.
+//!
+//! Bytes in, scores out: the crate reads no file, clock or environment and compiles for `wasm32-unknown-unknown`.
+
+// BM25.
+pub mod lexical;
+
+// Models.
+pub mod bundle;
+pub mod distill;
+pub mod dual_encoder;
+pub mod encoder;
+pub mod error;
+pub mod pooling;
+pub mod template;
+pub mod tokens;
+pub mod weights;
+
+pub use bundle::{Bundle, Description};
+pub use distill::{DistillOptions, distill};
+pub use encoder::{Embeddings, Encoder, EncoderOptions, load_encoder};
+pub use error::ScorerError;
+pub use template::{Role, Template, join_title};

@@ -1,0 +1,563 @@
+//! Runs: what a system returned, `query Q0 document rank score tag` a line.
+//!
+//! Reading has two phases, so that a run far larger than the results wanted from it is cheap. [`RunFile::open`] maps
+//! the file and walks it once, noting where each query's lines stand (they may stand in several places).
+//! [`RunFile::ranking`] then reads one query's lines into a [`Ranking`] that borrows its ids from the map: rankings
+//! can be read one at a time or in parallel, and nothing is ever copied.
+//!
+//! Separators are blanks, tabs and other ASCII control characters, so `\r\n` needs no care. Blank lines and lines
+//! whose first character is `#` are skipped, as trec_eval 10 does. The `rank` column is not read: order comes from
+//! the scores. Also read: a table `query document score` with a header (BEIR's results), and one JSON object
+//! `{query: {document: score}}`.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memchr::memchr;
+use relevance::{Hit, Ranking};
+use rustc_hash::FxHashMap;
+
+use super::fields::{self, Fields};
+use crate::error::{Error, Result, quoted};
+use crate::text::{finite, is_blank_or_comment, is_separator, shown, utf8};
+
+/// How a run is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Refuse a document that appears twice for a query. On by default; costs a few nanoseconds a line.
+    pub refuse_duplicates: bool,
+    /// The most bytes a compressed run may unpack to, and a run without a map may hold.
+    pub memory_bytes: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { refuse_duplicates: true, memory_bytes: 8 << 30 }
+    }
+}
+
+/// A run, indexed by query. Queries are numbered from 0 in the order they first appear.
+#[derive(Debug)]
+pub struct RunFile {
+    path: PathBuf,
+    refuse_duplicates: bool,
+    content: Content,
+    /// Query id -> its number.
+    numbers: FxHashMap<Box<str>, u32>,
+    queries: Vec<QueryEntry>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Lines of columns, still to be read.
+    Lines { bytes: Bytes, columns: Columns },
+    /// A JSON run, already read: documents and scores of each query.
+    Parsed(Vec<Vec<(Box<str>, f64)>>),
+}
+
+/// Bytes in memory or mapped.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    Owned(Vec<u8>),
+    #[cfg(not(target_arch = "wasm32"))]
+    Mapped(memmap2::Mmap),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::Mapped(map) => map,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct QueryEntry {
+    id: Box<str>,
+    /// Almost always one.
+    segments: Vec<Segment>,
+}
+
+/// Lines that stand together and belong to one query.
+#[derive(Clone, Debug)]
+struct Segment {
+    bytes: Range<usize>,
+    first_line: u64,
+    lines: usize,
+}
+
+/// Which columns a line has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Columns {
+    Trec,
+    Table,
+}
+
+impl Columns {
+    fn count(self) -> usize {
+        match self {
+            Self::Trec => 6,
+            Self::Table => 3,
+        }
+    }
+
+    fn document(self) -> usize {
+        match self {
+            Self::Trec => 2,
+            Self::Table => 1,
+        }
+    }
+
+    fn score(self) -> usize {
+        match self {
+            Self::Trec => 4,
+            Self::Table => 2,
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Trec => "6 columns (query Q0 document rank score tag)",
+            Self::Table => "3 columns (query document score)",
+        }
+    }
+}
+
+impl RunFile {
+    /// Maps and indexes the run at `path`; `.gz` and `.zst` are unpacked into memory first.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, unpacks beyond the budget, holds no lines at all, or a query's id is
+    /// not UTF-8. Lines are judged when their query is read.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(path: &Path, options: &RunOptions) -> Result<Self> {
+        Self::index(crate::source::map(path, options.memory_bytes)?, path, options)
+    }
+
+    /// Indexes a run that is already in memory; `name` stands for the file in errors.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(bytes: Vec<u8>, name: impl AsRef<Path>, options: &RunOptions) -> Result<Self> {
+        Self::index(Bytes::Owned(bytes), name.as_ref(), options)
+    }
+
+    fn index(bytes: Bytes, path: &Path, options: &RunOptions) -> Result<Self> {
+        let mut run = Self {
+            path: path.to_owned(),
+            refuse_duplicates: options.refuse_duplicates,
+            content: Content::Parsed(Vec::new()),
+            numbers: FxHashMap::default(),
+            queries: Vec::new(),
+        };
+        if bytes.iter().find(|byte| !is_separator(**byte)) == Some(&b'{') {
+            run.read_json(&bytes)?;
+        } else {
+            let columns = run.index_lines(&bytes)?;
+            run.content = Content::Lines { bytes, columns };
+        }
+        Ok(run)
+    }
+
+    /// Phase one: where each query's lines stand.
+    fn index_lines(&mut self, bytes: &[u8]) -> Result<Columns> {
+        let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let (columns, header) = first_line(bytes, at, &self.path)?;
+        let mut line_number = 0;
+        // The open segment: its query's id, where it began, and the query's number.
+        let mut id: &[u8] = b"";
+        let mut number = 0;
+        let mut segment = Segment { bytes: 0..0, first_line: 0, lines: 0 };
+        while at < bytes.len() {
+            line_number += 1;
+            let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |length| at + length);
+            let line = &bytes[at..end];
+            if line_number != header
+                && !starts_with_field(line, id)
+                && let Some(found) = first_field(line)
+            {
+                self.close(number, &mut segment, at);
+                id = found;
+                number = self.number(found, line_number)?;
+                segment = Segment { bytes: at..at, first_line: line_number, lines: 0 };
+            }
+            segment.lines += usize::from(line_number != header);
+            at = end + 1;
+        }
+        self.close(number, &mut segment, bytes.len());
+        Ok(columns)
+    }
+
+    fn close(&mut self, number: u32, segment: &mut Segment, end: usize) {
+        segment.bytes.end = end;
+        if let (Some(entry), 1..) = (self.queries.get_mut(number as usize), segment.first_line) {
+            entry.segments.push(segment.clone());
+        }
+    }
+
+    /// The number of the query called `id`, a new one when it is new.
+    fn number(&mut self, id: &[u8], line: u64) -> Result<u32> {
+        let id = utf8(id, &self.path, line)?;
+        if let Some(&number) = self.numbers.get(id) {
+            return Ok(number);
+        }
+        let number = u32::try_from(self.queries.len())
+            .map_err(|_| Error::malformed(&self.path, line, "fewer than 2^32 queries", "more"))?;
+        self.numbers.insert(id.into(), number);
+        self.queries.push(QueryEntry { id: id.into(), segments: Vec::new() });
+        Ok(number)
+    }
+
+    fn read_json(&mut self, bytes: &[u8]) -> Result<()> {
+        let run: JsonRun = serde_json::from_slice(bytes).map_err(|error| {
+            let expected = "a JSON run {query: {document: score}}";
+            Error::malformed(&self.path, error.line() as u64, expected, error.to_string())
+        })?;
+        let mut parsed = Vec::with_capacity(run.0.len());
+        for (query, hits) in run.0 {
+            if self.numbers.contains_key(query.as_str()) {
+                return Err(self.malformed(1, "each query once", format!("{} again", quoted(&query))));
+            }
+            self.number(query.as_bytes(), 1)?;
+            parsed.push(self.check_json(&query, hits.0)?);
+        }
+        self.content = Content::Parsed(parsed);
+        Ok(())
+    }
+
+    fn check_json(&self, query: &str, hits: Vec<(String, f64)>) -> Result<Vec<(Box<str>, f64)>> {
+        let mut seen = rustc_hash::FxHashSet::default();
+        for (document, score) in &hits {
+            if !score.is_finite() {
+                return Err(self.malformed(1, "finite scores", format!("{score} for {}", quoted(document))));
+            }
+            if self.refuse_duplicates && !seen.insert(document.as_str()) {
+                return Err(self.duplicate(query, document, 1, 1));
+            }
+        }
+        Ok(hits.into_iter().map(|(document, score)| (document.into_boxed_str(), score)).collect())
+    }
+
+    /// How many queries the run answers.
+    pub fn len(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// Whether the run answers no query.
+    pub fn is_empty(&self) -> bool {
+        self.queries.is_empty()
+    }
+
+    /// The file, as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of query `number`.
+    ///
+    /// # Panics
+    /// When `number` is not below [`len`](Self::len).
+    pub fn query(&self, number: usize) -> &str {
+        &self.queries[number].id
+    }
+
+    /// The number of the query called `id`, when the run answers it.
+    pub fn position(&self, id: &str) -> Option<usize> {
+        self.numbers.get(id).map(|&number| number as usize)
+    }
+
+    /// The run's tag: the sixth column of its first line.
+    pub fn tag(&self) -> Option<&str> {
+        let Content::Lines { bytes, columns: Columns::Trec } = &self.content else { return None };
+        let segment = self.queries.first()?.segments.first()?;
+        let line = bytes[segment.bytes.clone()].split(|&byte| byte == b'\n').next()?;
+        let fields = fields::split_plainly(line);
+        (fields.count == 6).then(|| std::str::from_utf8(fields.get(line, 5)).ok())?
+    }
+
+    /// Phase two: the hits of query `number`, in the order of the file. Safe to call from several threads at once.
+    ///
+    /// # Errors
+    /// A line with another number of columns, a score that is not a finite number, text that is not UTF-8, or a
+    /// document that appears twice; each with its line.
+    ///
+    /// # Panics
+    /// When `number` is not below [`len`](Self::len).
+    pub fn ranking(&self, number: usize) -> Result<Ranking<'_>> {
+        let query = self.query(number);
+        let hits = match &self.content {
+            Content::Parsed(parsed) => {
+                parsed[number].iter().map(|(document, score)| Hit { document, score: *score }).collect()
+            }
+            Content::Lines { bytes, columns } => self.read_hits(bytes, *columns, number)?,
+        };
+        Ok(Ranking { query, hits })
+    }
+
+    /// All rankings, in the order of [`query`](Self::query).
+    pub fn rankings(&self) -> impl ExactSizeIterator<Item = Result<Ranking<'_>>> {
+        (0..self.len()).map(|number| self.ranking(number))
+    }
+
+    fn read_hits<'a>(&'a self, bytes: &'a [u8], columns: Columns, number: usize) -> Result<Vec<Hit<'a>>> {
+        let segments = &self.queries[number].segments;
+        let mut hits = Vec::with_capacity(segments.iter().map(|segment| segment.lines).sum());
+        for segment in segments {
+            self.read_segment(&bytes[segment.bytes.clone()], segment.first_line, columns, &mut hits)?;
+        }
+        if self.refuse_duplicates
+            && let Some((first, again)) = first_repetition(&hits)
+        {
+            let document = hits[again].document;
+            let line = |hit| self.line_of(bytes, number, hit);
+            return Err(self.duplicate(self.query(number), document, line(first), line(again)));
+        }
+        Ok(hits)
+    }
+
+    fn read_segment<'a>(
+        &self,
+        segment: &'a [u8],
+        first_line: u64,
+        columns: Columns,
+        hits: &mut Vec<Hit<'a>>,
+    ) -> Result<()> {
+        let text = utf8(segment, &self.path, first_line)?;
+        let (mut at, mut line_number) = (0, first_line);
+        while at < segment.len() {
+            let end = memchr(b'\n', &segment[at..]).map_or(segment.len(), |length| at + length);
+            let fields = fields::split(segment, at, end);
+            let line = &text[at..end];
+            if fields.count == columns.count() {
+                hits.push(self.hit(line, &fields, columns, line_number)?);
+            } else if !is_blank_or_comment(line.as_bytes()) {
+                let found = format!("{} in {}", fields.count, quoted(line));
+                return Err(self.malformed(line_number, columns.expected(), found));
+            }
+            at = end + 1;
+            line_number += 1;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn hit<'a>(&self, line: &'a str, fields: &Fields, columns: Columns, number: u64) -> Result<Hit<'a>> {
+        let field = |at: usize| &line[fields.starts[at]..fields.ends[at]];
+        let score = field(columns.score());
+        match finite(score) {
+            Some(score) => Ok(Hit { document: field(columns.document()), score }),
+            None => Err(self.malformed(number, "a finite number as score", quoted(score))),
+        }
+    }
+
+    /// The line hit number `hit` of a query stands on. Only errors ask.
+    fn line_of(&self, bytes: &[u8], number: usize, hit: usize) -> u64 {
+        let mut lines = self.queries[number].segments.iter().flat_map(|segment| {
+            crate::text::lines(&bytes[segment.bytes.clone()])
+                .filter(|(_, line)| !is_blank_or_comment(line))
+                .map(|(line, _)| segment.first_line + line - 1)
+        });
+        lines.nth(hit).unwrap_or_default()
+    }
+
+    fn malformed(&self, line: u64, expected: &str, found: String) -> Error {
+        Error::malformed(&self.path, line, expected, found)
+    }
+
+    fn duplicate(&self, query: &str, document: &str, first_line: u64, line: u64) -> Error {
+        Error::DuplicateDocument {
+            path: self.path.clone(),
+            line,
+            first_line,
+            query: query.to_owned(),
+            document: document.to_owned(),
+        }
+    }
+}
+
+/// What the first line that says something tells: the columns, and the number of the header line (0: there is none).
+fn first_line(bytes: &[u8], start: usize, path: &Path) -> Result<(Columns, u64)> {
+    let found = crate::text::lines(&bytes[start..]).find(|(_, line)| !is_blank_or_comment(line));
+    let Some((number, line)) = found else {
+        return Err(Error::malformed(path, 1, Columns::Trec.expected(), "no lines at all"));
+    };
+    let fields = fields::split_plainly(line);
+    if fields.count != 3 {
+        return Ok((Columns::Trec, 0));
+    }
+    let is_header = finite(&String::from_utf8_lossy(fields.get(line, 2))).is_none();
+    let names = ["query-id", "query_id", "qid", "query"];
+    if is_header && names.iter().any(|name| fields.get(line, 0) == name.as_bytes()) {
+        return Ok((Columns::Table, number));
+    }
+    Err(Error::malformed(path, number, Columns::Trec.expected(), format!("3 in {}", shown(line))))
+}
+
+/// Whether the first field of `line` is `id`, for the plain case of no blanks before it.
+#[inline]
+fn starts_with_field(line: &[u8], id: &[u8]) -> bool {
+    line.len() > id.len() && line.starts_with(id) && is_separator(line[id.len()]) && !id.is_empty()
+}
+
+/// The first field of a line that is neither blank nor a comment.
+fn first_field(line: &[u8]) -> Option<&[u8]> {
+    let start = line.iter().position(|byte| !is_separator(*byte))?;
+    let line = &line[start..];
+    let end = line.iter().position(|byte| is_separator(*byte)).unwrap_or(line.len());
+    (line[0] != b'#').then_some(&line[..end])
+}
+
+/// The first two hits with the same document, by position. A small open-addressing table of (hash, position): half
+/// empty, in the first-level cache for a thousand hits, no allocation a document.
+fn first_repetition(hits: &[Hit<'_>]) -> Option<(usize, usize)> {
+    use std::hash::{BuildHasher, BuildHasherDefault};
+    let hasher = BuildHasherDefault::<rustc_hash::FxHasher>::default();
+    let mask = (hits.len() * 2).next_power_of_two().max(2) - 1;
+    let mut table = vec![0u64; mask + 1];
+    for (at, hit) in hits.iter().enumerate() {
+        let hash = hasher.hash_one(hit.document.as_bytes());
+        let tag = hash & 0xffff_ffff_0000_0000;
+        let mut slot = hash as usize & mask;
+        while table[slot] != 0 {
+            let earlier = (table[slot] as u32 - 1) as usize;
+            if table[slot] & 0xffff_ffff_0000_0000 == tag && hits[earlier].document == hit.document {
+                return Some((earlier, at));
+            }
+            slot = (slot + 1) & mask;
+        }
+        table[slot] = tag | (at as u64 + 1);
+    }
+    None
+}
+
+/// A JSON object as its entries in order, repetitions kept, so that they can be refused.
+struct Entries<V>(Vec<(String, V)>);
+/// `{query: {document: score}}`.
+type JsonRun = Entries<Entries<f64>>;
+
+impl<'de, V: serde::Deserialize<'de>> serde::Deserialize<'de> for Entries<V> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<V>(std::marker::PhantomData<V>);
+        impl<'de, V: serde::Deserialize<'de>> serde::de::Visitor<'de> for Visitor<V> {
+            type Value = Entries<V>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Visitor(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> Result<RunFile> {
+        RunFile::from_bytes(text.as_bytes().to_vec(), "a.run", &RunOptions::default())
+    }
+
+    /// Everything a run says: `query: document=score ...`, or the first error.
+    fn read(text: &str) -> String {
+        let all = || -> Result<String> {
+            let run = run(text)?;
+            let mut out = Vec::new();
+            for ranking in run.rankings() {
+                let ranking = ranking?;
+                let hits: Vec<_> =
+                    ranking.hits.iter().map(|h| format!("{}={}", h.document, h.score)).collect();
+                out.push(format!("{}: {}", ranking.query, hits.join(" ")));
+            }
+            Ok(out.join("; "))
+        };
+        all().unwrap_or_else(|error| error.to_string())
+    }
+
+    #[test]
+    fn blanks_tabs_comments_and_line_ends_do_not_matter() {
+        let text = "# made by hand\r\n1 Q0 a 1 2.5 t\r\n\r\n1\tQ0\tb\t2\t  -1e-1\tt\n  # no\n 2 Q0 a 1 3 t";
+        assert_eq!(read(text), "1: a=2.5 b=-0.1; 2: a=3");
+    }
+
+    #[test]
+    fn a_query_may_stand_in_several_places() {
+        let text = "1 Q0 a 1 3 t\n12 Q0 a 1 3 t\n1 Q0 b 1 2 t\n12 Q0 c 1 1 t\n";
+        assert_eq!(read(text), "1: a=3 b=2; 12: a=3 c=1");
+        let run = run(text).unwrap();
+        assert_eq!((run.position("12"), run.position("2"), run.tag()), (Some(1), None, Some("t")));
+    }
+
+    #[test]
+    fn lines_longer_than_a_window_are_read_the_same() {
+        let id = "x".repeat(100);
+        assert_eq!(read(&format!("1 Q0 {id} 1 2 t\n1 Q0 b 2 1 t\n")), format!("1: {id}=2 b=1"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        let expected = "expected 6 columns (query Q0 document rank score tag), found";
+        assert_eq!(read("1 Q0 a 1 2 t\n1 Q0 b 2 1\n"), format!("a.run:2: {expected} 5 in \"1 Q0 b 2 1\""));
+        assert_eq!(read("1 Q0 a 1 2 t more\n"), format!("a.run:1: {expected} 7 in \"1 Q0 a 1 2 t more\""));
+        assert_eq!(read("\n# nothing\n"), format!("a.run:1: {expected} no lines at all"));
+        for score in ["NaN", "inf", "-Infinity", "1e999", "high"] {
+            let message = format!("a.run:3: expected a finite number as score, found {score:?}");
+            assert_eq!(read(&format!("1 Q0 a 1 2 t\n\n1 Q0 b 2 {score} t\n")), message);
+        }
+    }
+
+    #[test]
+    fn a_document_twice_in_a_query_is_refused_with_both_lines() {
+        let text = "1 Q0 a 1 2 t\n# x\n2 Q0 a 1 2 t\n1 Q0 b 2 1 t\n1 Q0 a 3 0 t\n";
+        let message = "a.run:5: expected each document once a query, found \"a\" again for query \"1\" (first on line 1)";
+        assert_eq!(read(text), message);
+        let options = RunOptions { refuse_duplicates: false, ..RunOptions::default() };
+        let run = RunFile::from_bytes(text.into(), "a.run", &options).unwrap();
+        assert_eq!(run.ranking(0).unwrap().hits.len(), 3);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_with_their_line() {
+        let bytes = b"1 Q0 a 1 2 t\n1 Q0 b\xff 2 1 t\n".to_vec();
+        let run = RunFile::from_bytes(bytes, "a.run", &RunOptions::default()).unwrap();
+        let message = run.ranking(0).unwrap_err().to_string();
+        assert_eq!(message, "a.run:2: expected UTF-8 text, found the byte 0xff");
+        let bytes = b"1\xff Q0 a 1 2 t\n".to_vec();
+        assert!(RunFile::from_bytes(bytes, "a.run", &RunOptions::default()).is_err());
+    }
+
+    #[test]
+    fn a_json_run_and_a_table_of_results_say_the_same() {
+        let expected = "q1: d1=1.5 d2=1; q2: d1=-3";
+        assert_eq!(read(r#" {"q1": {"d1": 1.5, "d2": 1}, "q2": {"d1": -3}}"#), expected);
+        assert_eq!(read("query-id\tcorpus-id\tscore\nq1\td1\t1.5\nq1\td2\t1\nq2\td1\t-3\n"), expected);
+    }
+
+    #[test]
+    fn a_json_run_is_judged_like_any_other() {
+        assert!(read(r#"{"q": {"d": 1, "d": 2}}"#).contains("each document once"));
+        assert!(read(r#"{"q": {"d": 1}, "q": {}}"#).contains("each query once"));
+        assert!(read("{\"q\": \n[1]}").starts_with("a.run:2: expected a JSON run"));
+    }
+
+    #[test]
+    fn the_first_repetition_is_found_among_many() {
+        let ids: Vec<String> = (0..5000).map(|n| n.to_string()).collect();
+        let mut hits: Vec<_> = ids.iter().map(|id| Hit { document: id.as_str(), score: 0.0 }).collect();
+        assert_eq!(first_repetition(&hits), None);
+        hits.push(hits[1234]);
+        assert_eq!(first_repetition(&hits), Some((1234, 5000)));
+        assert_eq!(first_repetition(&[]), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! Which collections there are and how they come into memory: the embedded sample, pulled ones by name, any folder, or
+//! one made of labelled pairs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use datasets::manifest::{FileEntry, Manifest};
+use datasets::pairs::{self, PairOptions};
+use datasets::trec::JudgmentFile;
+use datasets::{Collection, Document, Format, OpenOptions, Query, store};
+use relevance::{Judgments, Scale, SelfHits};
+use rustc_hash::FxHashSet;
+use serde_json::{Value, json};
+
+use crate::arguments::Options;
+use crate::exit::Usage;
+use crate::pull::{self, Wanted};
+use crate::{cache, progress};
+
+/// The name of the collection inside the binary.
+pub const SAMPLE: &str = "sample";
+
+/// Opens a collection by name or folder.
+///
+/// # Errors
+/// When there is none of that name, or its files cannot be read.
+pub fn open(name: &str, split: Option<&str>, memory_bytes: u64) -> anyhow::Result<Collection> {
+    if name == SAMPLE {
+        return Ok(datasets::sample()?);
+    }
+    let pulled = cache::data()?.join(name);
+    let path = [PathBuf::from(name), pulled].into_iter().find(|path| path.exists());
+    let Some(path) = path else { return Err(unknown(name)) };
+    let manifest = Manifest::named(name).cloned();
+    let options = OpenOptions { split: split.map(str::to_owned), memory_bytes, manifest, ..OpenOptions::default() };
+    Ok(datasets::open(&path, &options)?)
+}
+
+fn unknown(name: &str) -> anyhow::Error {
+    match Manifest::named(name) {
+        Some(_) => Usage::new(format!("{name}: not pulled yet; `graded data pull {name}` fetches it")),
+        None => Usage::new(format!("{name}: neither a folder nor a collection `graded data list` knows")),
+    }
+}
+
+/// A collection of the texts of labelled pairs: what is judged is all there is.
+///
+/// # Errors
+/// When the file cannot be read, or lacks texts or human grades.
+pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
+    let read = pairs::read(file, &PairOptions { memory_bytes, ..PairOptions::default() })?;
+    let mut collection = Collection {
+        name: file.display().to_string(),
+        path: Some(file.to_path_buf()),
+        format: Format::Beir,
+        documents: Vec::new(),
+        queries: Vec::new(),
+        judgments: Judgments::new(),
+        scale: Scale::ssra(),
+        scale_is_stated: false,
+        self_hits: SelfHits::Keep,
+        split: None,
+        splits: Vec::new(),
+        ratings: None,
+        notes: Vec::new(),
+    };
+    let (mut queries, mut documents) = (FxHashSet::default(), FxHashSet::default());
+    for (pair, line) in read.pairs.iter().zip(&read.lines) {
+        let (Some(query_text), Some(document_text)) = (&pair.query_text, &pair.document_text) else {
+            return Err(Usage::new(format!("{}:{line}: expected the texts of query and document", file.display())));
+        };
+        let Some(grade) = pair.human else { continue };
+        if queries.insert(pair.query.as_str()) {
+            collection.queries.push(Query { id: pair.query.clone(), text: query_text.clone() });
+        }
+        if documents.insert(pair.document.as_str()) {
+            let (id, text) = (pair.document.clone(), document_text.clone());
+            collection.documents.push(Document { id, text, ..Document::default() });
+        }
+        if let Some(first) = collection.judgments.insert(&pair.query, &pair.document, grade)
+            && first != grade
+        {
+            let found = format!("{}:{line}: the pair was graded {first} before, now {grade}", file.display());
+            return Err(Usage::new(found));
+        }
+    }
+    if collection.judgments.is_empty() {
+        return Err(Usage::new(format!("{}: no pair has a human grade", file.display())));
+    }
+    Ok(collection)
+}
+
+/// Fetches a collection into the cache and returns its folder; one that is there already is left alone.
+///
+/// # Errors
+/// When a file has no address and no folder was given, no address answers, or what arrived is not what is pinned.
+pub fn pull(manifest: &Manifest, from: Option<&Path>, options: &Options) -> anyhow::Result<PathBuf> {
+    let cache = cache::data()?;
+    let folder = store::collection_folder(&cache, &manifest.name);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    if let Some(from) = from {
+        return Ok(store::place(manifest, from, &cache)?);
+    }
+    if let Some(file) = manifest.files.iter().find(|file| file.url.is_none()) {
+        let home = manifest.homepage.as_deref().unwrap_or("its home");
+        let wanted = format!("{}: {} cannot be fetched from an address", manifest.name, file.path);
+        return Err(Usage::new(format!("{wanted}; get it from {home} and name its folder with --from DIR")));
+    }
+    for file in &manifest.files {
+        fetch(manifest, file, &cache, options)?;
+    }
+    Ok(store::finish(manifest, &cache)?)
+}
+
+fn fetch(manifest: &Manifest, file: &FileEntry, cache: &Path, options: &Options) -> anyhow::Result<()> {
+    let target = store::download_path(cache, manifest, file);
+    if store::verify(&target, file).is_ok() {
+        return Ok(());
+    }
+    let urls = file.urls().map(str::to_owned).collect::<Vec<_>>();
+    let wanted = Wanted { urls: &urls, bytes: file.bytes, sha256: file.sha256.as_deref() };
+    let found = pull::fetch(wanted, &target, options)
+        .with_context(|| format!("{}; `--from DIR` takes the files from a folder", manifest.name))?;
+    if !file.is_pinned() {
+        progress::say(options, format!("{}: not pinned; recorded sha256 {found}", file.path));
+    }
+    Ok(())
+}
+
+/// Says when a judgment file repeats pairs.
+pub fn say_repetitions(file: &JudgmentFile, options: &Options) {
+    if let Some(line) = file.first_repeated_line {
+        let path = file.path.display();
+        progress::say(options, format!("{path}:{line}: {} pairs are judged twice, with the same grade", file.repeated));
+    }
+}
+
+/// Digests of documents, queries and judgments: equal digests, equal input.
+pub fn fingerprint(collection: &Collection) -> Value {
+    let documents = digest(collection.documents.iter().map(|d| [d.id.as_str(), &d.title, &d.text]));
+    let queries = digest(collection.queries.iter().map(|q| [q.id.as_str(), &q.text]));
+    json!({
+        "documents": documents,
+        "queries": queries,
+        "judgments": judgments_digest(&collection.judgments),
+        "split": collection.split,
+    })
+}
+
+/// The digest of judgments alone.
+pub fn judgments_fingerprint(judgments: &Judgments) -> Value {
+    json!({ "judgments": judgments_digest(judgments) })
+}
+
+fn judgments_digest(judgments: &Judgments) -> String {
+    let mut triples: Vec<_> = judgments
+        .queries()
+        .flat_map(|query| query.iter().map(|(document, grade)| (query.query(), document, grade.to_string())))
+        .collect();
+    triples.sort_unstable();
+    digest(triples.iter().map(|(query, document, grade)| [*query, *document, grade.as_str()]))
+}
+
+/// blake3 over records of fields, each field preceded by its length so that no two inputs collide by concatenation.
+fn digest<'a, const FIELDS: usize>(records: impl Iterator<Item = [&'a str; FIELDS]>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for field in records.flatten() {
+        hasher.update(&(field.len() as u64).to_le_bytes()).update(field.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_judgments_does_not_depend_on_their_order() {
+        let one: Judgments = [("q", "a", 1), ("r", "b", 0)].into_iter().collect();
+        let other: Judgments = [("r", "b", 0), ("q", "a", 1)].into_iter().collect();
+        let changed: Judgments = [("q", "a", 2), ("r", "b", 0)].into_iter().collect();
+        assert_eq!(judgments_digest(&one), judgments_digest(&other));
+        assert_ne!(judgments_digest(&one), judgments_digest(&changed));
+    }
+}

@@ -1,0 +1,26 @@
+//! One file per subcommand: its flags, and what it does with them.
+
+pub mod agree;
+pub mod data;
+pub mod doctor;
+pub mod evaluate;
+pub mod model;
+pub mod recipe;
+pub mod shell;
+
+use crate::exit::Verdict;
+use crate::report::Report;
+
+/// What a command hands back: the report for stdout, and whether what it checked holds.
+pub struct Finished {
+    /// Written to stdout in the format asked for.
+    pub report: Report,
+    /// Becomes the exit status.
+    pub verdict: Verdict,
+}
+
+impl From<Report> for Finished {
+    fn from(report: Report) -> Self {
+        Self { report, verdict: Verdict::Yes }
+    }
+}

@@ -1,0 +1,12 @@
+//! Recipes: what is to be run, written down. A [`RecipeFile`] is what the file says (unknown keys refused); a
+//! [`Recipe`] is what will be done (complete, every name parsed). Flags of the command line are laid over the file
+//! before it is completed, so that every evaluation, with or without a file, runs a recipe that has a digest.
+
+mod checked;
+mod written;
+
+pub use checked::{Recipe, Source, SystemChoice};
+pub use written::RecipeFile;
+
+/// The recipe of the embedded default.
+pub const SAMPLE: &str = include_str!("../../../recipes/sample.toml");

@@ -1,0 +1,258 @@
+//! Text -> token ids: the only home of the `tokenizers` crate.
+//!
+//! Uncased BERT tokenizers get a fast path for ASCII texts, which are nearly all texts of the English collections: the
+//! general library keeps, for every character, where it came from, and none of that is needed here. The fast path gives
+//! the same ids (tested against the library on every test text, on random ones and on whole collections); a text with
+//! any other character, or with something that might be a special token, takes the library's way.
+
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::bundle::{Bundle, TOKENIZER};
+use crate::error::{Result, ScorerError};
+
+/// A tokenizer with its limit.
+pub struct Tokens {
+    tokenizer: Tokenizer,
+    fast: Option<AsciiWordPiece>,
+    special: bool,
+    max_tokens: Option<usize>,
+}
+
+impl Tokens {
+    /// The tokenizer of a bundle. `special` adds the model's own tokens (`[CLS] ... [SEP]`); `max_tokens` counts them and
+    /// cuts at the right. Truncation and padding that the file itself asks for are ignored: the model's limit decides,
+    /// and nothing is ever padded.
+    ///
+    /// # Errors
+    /// `MissingFile`, `Tokenizer` when the library refuses the file, `BadConfig` when it is not JSON.
+    pub fn from_bundle(bundle: &Bundle, special: bool, max_tokens: Option<usize>) -> Result<Self> {
+        let bytes = bundle.require(TOKENIZER)?;
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(refused)?;
+        let limit = max_tokens.map(|max_length| TruncationParams { max_length, ..Default::default() });
+        tokenizer.with_padding(None).with_truncation(limit).map_err(refused)?;
+        let settings: Value = serde_json::from_slice(bytes)
+            .map_err(|error| ScorerError::BadConfig { file: TOKENIZER.into(), reason: error.to_string() })?;
+        let fast = AsciiWordPiece::for_tokenizer(&settings, &tokenizer, special);
+        Ok(Self { tokenizer, fast, special, max_tokens })
+    }
+
+    /// Entries of the vocabulary, one more than the largest id.
+    pub fn vocabulary_size(&self) -> usize {
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// The tokens with their ids, sorted by id.
+    pub fn vocabulary(&self) -> Vec<(String, u32)> {
+        let mut vocabulary: Vec<_> = self.tokenizer.get_vocab(true).into_iter().collect();
+        vocabulary.sort_by_key(|(_, id)| *id);
+        vocabulary
+    }
+
+    /// The id of one token, if the vocabulary has it.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
+    /// The ids of a text.
+    ///
+    /// # Errors
+    /// `Tokenizer`, with the library's words.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        self.encode_into(text, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// [`Tokens::encode`] into a buffer that is cleared first.
+    ///
+    /// # Errors
+    /// `Tokenizer`, with the library's words.
+    pub fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+        ids.clear();
+        match self.fast.as_ref().filter(|fast| fast.accepts(text)) {
+            Some(fast) => fast.encode(text, self.max_tokens.unwrap_or(usize::MAX), ids),
+            None => ids.extend_from_slice(self.library(text)?.get_ids()),
+        }
+        Ok(())
+    }
+
+    /// The ids by the library alone: the definition that the fast path is held to.
+    ///
+    /// # Errors
+    /// `Tokenizer`, with the library's words.
+    pub fn encode_plainly(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.library(text)?.get_ids().to_vec())
+    }
+
+    fn library(&self, text: &str) -> Result<tokenizers::Encoding> {
+        self.tokenizer.encode_fast(text, self.special).map_err(refused)
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> ScorerError {
+    ScorerError::Tokenizer { file: TOKENIZER.into(), reason: error.to_string() }
+}
+
+/// BertNormalizer, BertPreTokenizer, WordPiece and the `[CLS] $A [SEP]` template, for ASCII.
+struct AsciiWordPiece {
+    words: FxHashMap<Box<[u8]>, u32>,
+    continuations: FxHashMap<Box<[u8]>, u32>,
+    longest: usize,
+    max_word: usize,
+    lowercase: bool,
+    unknown: u32,
+    frame: Option<(u32, u32)>,
+    /// First bytes of the added tokens: a text with one of them may hold a special token.
+    marks: Vec<u8>,
+}
+
+/// What BertNormalizer and BertPreTokenizer make of an ASCII byte.
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Letter,
+    Punctuation,
+    Space,
+    Dropped,
+}
+
+const CLASSES: [Class; 128] = {
+    let mut classes = [Class::Letter; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        classes[byte] = match byte as u8 {
+            b' ' | b'\t' | b'\n' | b'\r' => Class::Space,
+            0..=31 | 127 => Class::Dropped,
+            other if other.is_ascii_punctuation() => Class::Punctuation,
+            _ => Class::Letter,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+impl AsciiWordPiece {
+    /// `None` unless the file describes exactly the pipeline that this code follows.
+    fn for_tokenizer(settings: &Value, tokenizer: &Tokenizer, special: bool) -> Option<Self> {
+        let (normalizer, model) = (&settings["normalizer"], &settings["model"]);
+        let plain = normalizer["type"] == "BertNormalizer"
+            && normalizer["clean_text"] == true
+            && settings["pre_tokenizer"]["type"] == "BertPreTokenizer"
+            && model["type"] == "WordPiece"
+            && model["continuing_subword_prefix"] == "##";
+        if !plain {
+            return None;
+        }
+        let frame = match special {
+            true => Some(frame(settings, tokenizer)?),
+            false => None,
+        };
+        let mut fast = Self {
+            words: FxHashMap::default(),
+            continuations: FxHashMap::default(),
+            longest: 0,
+            max_word: usize::try_from(model["max_input_chars_per_word"].as_u64()?).ok()?,
+            lowercase: normalizer["lowercase"].as_bool()?,
+            unknown: tokenizer.token_to_id(model["unk_token"].as_str()?)?,
+            frame,
+            marks: marks(settings)?,
+        };
+        fast.fill(tokenizer);
+        Some(fast)
+    }
+
+    fn fill(&mut self, tokenizer: &Tokenizer) {
+        for (token, id) in tokenizer.get_vocab(false).into_iter().filter(|(token, _)| token.is_ascii()) {
+            self.longest = self.longest.max(token.len());
+            if let Some(rest) = token.strip_prefix("##").filter(|rest| !rest.is_empty()) {
+                self.continuations.insert(rest.as_bytes().into(), id);
+            }
+            self.words.insert(token.into_bytes().into(), id);
+        }
+    }
+
+    fn accepts(&self, text: &str) -> bool {
+        text.is_ascii() && !text.bytes().any(|byte| self.marks.contains(&byte))
+    }
+
+    fn encode(&self, text: &str, limit: usize, ids: &mut Vec<u32>) {
+        let room = limit.saturating_sub(if self.frame.is_some() { 2 } else { 0 });
+        ids.extend(self.frame.map(|(first, _)| first));
+        let start = ids.len();
+        let mut word = Vec::with_capacity(32);
+        for &byte in text.as_bytes() {
+            match CLASSES[usize::from(byte)] {
+                Class::Letter if self.lowercase => word.push(byte.to_ascii_lowercase()),
+                Class::Letter => word.push(byte),
+                Class::Dropped => {}
+                class => {
+                    self.finish(&mut word, ids);
+                    if class == Class::Punctuation {
+                        self.pieces(&[byte], ids);
+                    }
+                    if ids.len() - start >= room {
+                        break;
+                    }
+                }
+            }
+        }
+        self.finish(&mut word, ids);
+        ids.truncate(start + room);
+        ids.extend(self.frame.map(|(_, last)| last));
+    }
+
+    fn finish(&self, word: &mut Vec<u8>, ids: &mut Vec<u32>) {
+        if !word.is_empty() {
+            self.pieces(word, ids);
+            word.clear();
+        }
+    }
+
+    /// Greedy longest match from the left; a word that does not come out even is one unknown token.
+    fn pieces(&self, word: &[u8], ids: &mut Vec<u32>) {
+        let before = ids.len();
+        let mut start = 0;
+        while start < word.len() && word.len() <= self.max_word {
+            let table = if start == 0 { &self.words } else { &self.continuations };
+            let longest = (start + self.longest).min(word.len());
+            let found =
+                (start + 1..=longest).rev().find_map(|end| Some((end, *table.get(&word[start..end])?)));
+            let Some((end, id)) = found else { break };
+            ids.push(id);
+            start = end;
+        }
+        if start < word.len() {
+            ids.truncate(before);
+            ids.push(self.unknown);
+        }
+    }
+}
+
+/// The two special tokens around a text, when the post-processor is the BERT one.
+fn frame(settings: &Value, tokenizer: &Tokenizer) -> Option<(u32, u32)> {
+    let processor = &settings["post_processor"];
+    if processor["type"] == "BertProcessing" {
+        let id = |key: &str| u32::try_from(processor[key][1].as_u64()?).ok();
+        return Some((id("cls")?, id("sep")?));
+    }
+    let [first, text, last] = processor["single"].as_array()?.as_slice() else { return None };
+    let id = |piece: &Value| tokenizer.token_to_id(piece["SpecialToken"]["id"].as_str()?);
+    (processor["type"] == "TemplateProcessing" && text["Sequence"]["id"] == "A").then_some(())?;
+    Some((id(first)?, id(last)?))
+}
+
+/// `None` when an added token could start with a byte that the fast path cannot look for.
+fn marks(settings: &Value) -> Option<Vec<u8>> {
+    let mut marks = Vec::new();
+    for added in settings["added_tokens"].as_array()? {
+        let first = *added["content"].as_str()?.as_bytes().first()?;
+        if !first.is_ascii_punctuation() || added["normalized"] != false {
+            return None;
+        }
+        if !marks.contains(&first) {
+            marks.push(first);
+        }
+    }
+    Some(marks)
+}

@@ -1,0 +1,91 @@
+//! What scripts rely on: exit codes, stdout and stderr, nothing half-written.
+
+use crate::graded::Folder;
+
+const QRELS: &str = "q1 0 a 3\nq1 0 b 0\nq2 0 a 1\n";
+const RUN: &str = "q1 Q0 a 1 2.5 tag\nq1 Q0 b 2 1.5 tag\nq2 Q0 a 1 0.5 tag\n";
+
+fn refused(qrels: impl AsRef<[u8]>, run: impl AsRef<[u8]>, words: &[&str]) {
+    let folder = Folder::new();
+    folder.write("qrels", qrels);
+    folder.write("run", run);
+    folder.run("evaluate --qrels qrels --run run").refused(words);
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let folder = Folder::new();
+    assert_eq!(folder.run("evaluate --no-such-flag").code, 2);
+    assert_eq!(folder.run("no-such-command").code, 2);
+    folder.run("evaluate --measures nDGC@10").refused(&["nDGC@10"]);
+    folder.run("evaluate --encoder no-such-model").refused(&["no-such-model", "embedded"]);
+    folder.run("evaluate --dataset no-such-set").refused(&["no-such-set", "graded data list"]);
+    folder.run("evaluate --dataset nfcorpus").refused(&["graded data pull nfcorpus"]);
+    folder.run("evaluate --qrels absent --run absent").refused(&["absent"]);
+    folder.run("evaluate --run absent").refused(&["--qrels"]);
+    folder.run("evaluate --baseline nobody").refused(&["nobody", "bm25"]);
+    folder.run("evaluate --ties sideways").refused(&["sideways", "docid-asc"]);
+    folder.run("evaluate --device cuda").refused(&["cuda"]);
+}
+
+#[test]
+fn a_bad_line_is_named_by_file_and_line() {
+    refused("q1 0 a\n", RUN, &["qrels:1"]);
+    refused("q1 0 a 3\nq1 0 b high\n", RUN, &["qrels:2", "high"]);
+    refused("q1 0 a 3\nq1 0 a 2\n", RUN, &["qrels:2"]);
+    refused(QRELS, "q1 Q0 a 1 2.5\n", &["run:1"]);
+    refused(QRELS, "q1 Q0 a 1 2.5 tag\nq1 Q0 b 2 lots tag\n", &["run:2", "lots"]);
+    refused(QRELS, "q1 Q0 a 1 NaN tag\n", &["run:1", "NaN"]);
+    refused(QRELS, "q1 Q0 a 1 inf tag\n", &["run:1"]);
+    refused(QRELS, "q1 Q0 a 1 2 tag\nq1 Q0 b 2 1 tag\nq1 Q0 a 3 0 tag\n", &["run:3", "a"]);
+    refused(QRELS, b"q1 Q0 \xff 1 2 tag\n", &["run:1", "UTF-8"]);
+    refused("", RUN, &["qrels"]);
+    refused(QRELS, "", &["run"]);
+}
+
+#[test]
+fn results_go_to_stdout_and_everything_else_to_stderr() {
+    let folder = Folder::new();
+    folder.write("qrels", QRELS);
+    folder.write("run", RUN);
+    let answer = folder.run("evaluate --qrels qrels --run run --format json").ok();
+    serde_json::from_str::<serde_json::Value>(&answer.stdout).unwrap();
+    let quiet = folder.run("evaluate --encoder bm25 --quiet").ok();
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn every_format_says_the_same_number() {
+    let folder = Folder::new();
+    folder.write("qrels", "q1 0 a 3\nq1 0 b 2\nq1 0 c 1\n");
+    folder.write("run", "q1 Q0 c 1 3 tag\nq1 Q0 a 2 2 tag\nq1 Q0 b 3 1 tag\n");
+    let line = "evaluate --qrels qrels --run run --measures nDCG@10";
+    let value = folder.json(line)["measures"]["nDCG@10"].as_f64().unwrap();
+    let written = |format: &str| folder.run(&format!("{line} --format {format}")).ok().stdout;
+    assert!(written("csv").contains(&format!("{value}")));
+    assert!(written("jsonl").contains(&format!("{value}")));
+    assert!(written("table").contains(&format!("{value:.4}")));
+    assert!(written("markdown").contains(&format!("| {value:.4} |")));
+    assert_eq!(written("jsonl").lines().count(), 1);
+    assert_eq!(written("csv").lines().next().unwrap().split(',').next().unwrap(), "system");
+}
+
+#[test]
+fn a_refused_call_leaves_no_file_behind() {
+    let folder = Folder::new();
+    folder.run("evaluate --encoder bm25 --encoder no-such-model --save-run out").refused(&["no-such-model"]);
+    assert_eq!(folder.names(), Vec::<String>::new());
+    folder.run("model export no-such-model --out bundle").refused(&["no-such-model"]);
+    assert_eq!(folder.names(), Vec::<String>::new());
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let folder = Folder::new();
+    let values = |threads: &str| {
+        let answer = folder.json(&format!("evaluate --per-query --threads {threads}"));
+        let systems = answer["systems"].as_array().unwrap().clone();
+        systems.into_iter().map(|system| (system["measures"].clone(), system["queries"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(values("1"), values("2"));
+}

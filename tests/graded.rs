@@ -1,0 +1,103 @@
+//! The built binary as the tests call it: in a folder of its own, with a cache of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder to work in. Nothing outside it is written to.
+pub struct Folder(TempDir);
+
+/// What one call of the binary came to.
+pub struct Answer {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The names of everything in the folder but the cache, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != "cache");
+        names.sort();
+        names
+    }
+
+    /// Runs `graded` in this folder.
+    pub fn graded<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_graded"));
+        command.args(arguments).current_dir(self.0.path()).env("GRADED_CACHE", self.path("cache"));
+        Answer::of(command.output().unwrap())
+    }
+
+    /// Runs `graded` with the arguments separated by blanks.
+    pub fn run(&self, line: &str) -> Answer {
+        self.graded(line.split_whitespace())
+    }
+
+    /// Runs `graded ... --format json`, which must succeed, and returns the document.
+    pub fn json(&self, line: &str) -> Value {
+        self.run(&format!("{line} --format json")).json()
+    }
+}
+
+impl Answer {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("the binary writes UTF-8");
+        let code = output.status.code().expect("the binary is not killed by a signal");
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// The answer of a call that must succeed.
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self
+    }
+
+    /// The one JSON document of a call that must succeed.
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.ok().stdout).unwrap()
+    }
+
+    /// Asserts that the call was refused as bad input, that nothing went to stdout, and that every one of `words`
+    /// stands in the message.
+    pub fn refused(self, words: &[&str]) {
+        assert_eq!(self.code, 2, "expected exit code 2; stderr: {}", self.stderr);
+        assert_eq!(self.stdout, "", "a refused call writes nothing to stdout");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+    }
+}
+
+/// A folder of public data beside the checkout, or `None` (with the reason printed) when there is none.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    if !root.is_dir() {
+        println!("skipped: ../shared/data is absent");
+        return None;
+    }
+    let path = root.join(name);
+    assert!(path.exists(), "../shared/data is there, but {name} is not in it");
+    Some(path)
+}
