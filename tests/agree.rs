@@ -42,7 +42,10 @@ fn the_same_seed_gives_the_same_intervals_on_any_number_of_threads() {
     let one = folder.json(&format!("{line} --threads 1"));
     let two = folder.json(&format!("{line} --threads 2"));
     assert_eq!(one, two);
-    assert_ne!(one["intervals"], folder.json("agree --pairs pairs.csv --predicted model --seed 8")["intervals"]);
+    assert_ne!(
+        one["intervals"],
+        folder.json("agree --pairs pairs.csv --predicted model --seed 8")["intervals"]
+    );
 }
 
 #[test]
@@ -83,8 +86,14 @@ fn bad_pairs_are_refused_by_file_line_and_column() {
     folder.write("grade.csv", "query,doc,human,predicted\n1,a,3,3\n1,\"b\nc\",high,0\n");
     folder.run("agree --pairs grade.csv").refused(&["grade.csv:3", "human", "high"]);
     folder.write("pairs.csv", PAIRS);
-    folder.run("agree --pairs pairs.csv --human nobody --predicted model").refused(&["nobody", "human, model"]);
-    folder.run("agree --pairs pairs.csv --predicted model --scale binary").refused(&["pairs.csv:2", "binary", "found 3"]);
+    folder
+        .run("agree --pairs pairs.csv --human nobody --predicted model")
+        .refused(&["nobody", "human, model"]);
+    folder.run("agree --pairs pairs.csv --predicted model --scale binary").refused(&[
+        "pairs.csv:2",
+        "binary",
+        "found 3",
+    ]);
     folder.run("agree --pairs absent.csv").refused(&["absent.csv"]);
     folder.run("agree --pairs pairs.csv --predicted model --level 2").refused(&["--level"]);
     folder.run("agree --pairs pairs.csv --raters human").refused(&["at least two"]);

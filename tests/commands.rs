@@ -74,7 +74,9 @@ fn lists_name_what_is_embedded() {
         rows.as_array().unwrap().iter().map(|row| row[key].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let datasets = names("data list", "dataset");
-    assert!(["sample", "nfcorpus", "cranfield"].iter().all(|name| datasets.iter().any(|found| found == name)));
+    assert!(
+        ["sample", "nfcorpus", "cranfield"].iter().all(|name| datasets.iter().any(|found| found == name))
+    );
     let models = names("model list", "model");
     assert!(["embedded", "all-MiniLM-L6-v2"].iter().all(|name| models.iter().any(|found| found == name)));
 }
@@ -126,7 +128,8 @@ fn a_recipe_is_shown_complete_and_checked() {
 #[test]
 fn the_doctor_says_what_is_there_and_why_something_is_not() {
     let answer = Folder::new().json("doctor");
-    let line = |what: &str| answer.as_array().unwrap().iter().find(|row| row["what"] == what).cloned().unwrap();
+    let line =
+        |what: &str| answer.as_array().unwrap().iter().find(|row| row["what"] == what).cloned().unwrap();
     assert_eq!(line("device scalar")["state"], "yes");
     assert!(!line("device cuda")["detail"].as_str().unwrap().is_empty());
     assert_eq!(line("bundle embedded")["state"], "yes");

@@ -85,7 +85,10 @@ fn the_number_of_threads_changes_nothing() {
     let values = |threads: &str| {
         let answer = folder.json(&format!("evaluate --per-query --threads {threads}"));
         let systems = answer["systems"].as_array().unwrap().clone();
-        systems.into_iter().map(|system| (system["measures"].clone(), system["queries"].clone())).collect::<Vec<_>>()
+        systems
+            .into_iter()
+            .map(|system| (system["measures"].clone(), system["queries"].clone()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(values("1"), values("2"));
 }

@@ -8,7 +8,10 @@ fn nothing_said_evaluates_the_sample_with_bm25_the_embedded_encoder_and_their_fu
     let answer = folder.json("evaluate");
     let systems = answer["systems"].as_array().unwrap();
     let names: Vec<_> = systems.iter().map(|system| system["encoder"].as_str().unwrap()).collect();
-    assert!(names[0].starts_with("bm25") && names[1] == "embedded" && names[2].starts_with("rrf"), "{names:?}");
+    assert!(
+        names[0].starts_with("bm25") && names[1] == "embedded" && names[2].starts_with("rrf"),
+        "{names:?}"
+    );
     for system in systems {
         let measures = system["measures"].as_object().unwrap();
         let expected = ["nDCG@10", "R@100", "AP", "AP(rel=2)", "AP(rel=3)", "RR@10"];
@@ -32,7 +35,8 @@ fn one_system_answers_with_the_documented_keys() {
         assert!(answer.get(key).is_some(), "{key} is not in {answer}");
     }
     let queries = answer["queries"].as_object().unwrap();
-    let mean = queries.values().map(|query| query["nDCG@10"].as_f64().unwrap()).sum::<f64>() / queries.len() as f64;
+    let mean =
+        queries.values().map(|query| query["nDCG@10"].as_f64().unwrap()).sum::<f64>() / queries.len() as f64;
     assert!((mean - answer["measures"]["nDCG@10"].as_f64().unwrap()).abs() < 1e-12);
 }
 
@@ -111,7 +115,8 @@ fn labelled_pairs_rank_each_query_s_own_documents() {
          2,c,learn guitar chords,three easy guitar chords for beginners,3\n\
          2,d,learn guitar chords,\"electric guitar, unboxing\nand review\",1\n",
     );
-    let answer = folder.json("evaluate --pairs pairs.csv --encoder embedded --measures nDCG@10,PairAP(rel=2)");
+    let answer =
+        folder.json("evaluate --pairs pairs.csv --encoder embedded --measures nDCG@10,PairAP(rel=2)");
     assert_eq!(answer["query_count"], 2);
     assert_eq!(answer["judged_in_top_10"], 1.0);
     assert_eq!(answer["measures"]["nDCG@10"], 1.0);
@@ -126,8 +131,19 @@ fn a_recipe_and_the_same_flags_are_one_evaluation() {
          [evaluation]\nmeasures = [\"nDCG@5\"]\n",
     );
     let by_recipe = folder.json("evaluate recipe.toml");
-    let by_flags =
-        folder.graded(["evaluate", "--dataset", "sample", "--encoder", "bm25(k1=1.2, b=0.75)", "-m", "nDCG@5", "--format", "json"]).json();
+    let by_flags = folder
+        .graded([
+            "evaluate",
+            "--dataset",
+            "sample",
+            "--encoder",
+            "bm25(k1=1.2, b=0.75)",
+            "-m",
+            "nDCG@5",
+            "--format",
+            "json",
+        ])
+        .json();
     assert_eq!(by_recipe["measures"], by_flags["measures"]);
     assert_eq!(by_recipe["fingerprint"]["recipe"], by_flags["fingerprint"]["recipe"]);
 }

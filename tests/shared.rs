@@ -29,7 +29,18 @@ fn trec_eval_s_own_output_comes_out_of_the_command_line() {
             if measure == "runid" || measure == "num_q" {
                 continue;
             }
-            let arguments = ["evaluate", "--intersect", "--format", "csv", "--qrels", text(&qrels), "--run", text(&run), "-m", &measure];
+            let arguments = [
+                "evaluate",
+                "--intersect",
+                "--format",
+                "csv",
+                "--qrels",
+                text(&qrels),
+                "--run",
+                text(&run),
+                "-m",
+                &measure,
+            ];
             let csv = folder.graded(arguments).ok().stdout;
             let value: f64 = csv.lines().nth(1).unwrap().split(',').nth(1).unwrap().parse().unwrap();
             let same = if printed.contains('.') { format!("{value:.4}") } else { format!("{value}") };
@@ -45,9 +56,13 @@ fn the_published_bm25_run_on_cacm_is_met() {
     let Some(cacm) = shared("cacm") else { return };
     let folder = Folder::new();
     let (qrels, run) = (cacm.join("qrels.cacm.txt"), cacm.join("cacm-bm25.txt"));
-    let published = folder.graded(["evaluate", "--qrels", text(&qrels), "--run", text(&run), "-m", "P@30", "--format", "json"]).json();
+    let published = folder
+        .graded(["evaluate", "--qrels", text(&qrels), "--run", text(&run), "-m", "P@30", "--format", "json"])
+        .json();
     assert_eq!(format!("{:.4}", published["measures"]["P@30"].as_f64().unwrap()), "0.1942");
-    let ours = folder.graded(["evaluate", "--dataset", text(&cacm), "--encoder", "bm25", "-m", "P@30", "--format", "json"]).json();
+    let ours = folder
+        .graded(["evaluate", "--dataset", text(&cacm), "--encoder", "bm25", "-m", "P@30", "--format", "json"])
+        .json();
     assert_eq!(format!("{:.4}", ours["measures"]["P@30"].as_f64().unwrap()), "0.1942");
 }
 
@@ -63,7 +78,19 @@ fn every_public_collection_evaluates() {
         ("msmarco-dl19-5k", 43),
     ] {
         let Some(path) = shared(name) else { return };
-        let line = ["evaluate", "--dataset", text(&path), "--encoder", "bm25", "--encoder", "embedded", "--fuse", "rrf", "--format", "json"];
+        let line = [
+            "evaluate",
+            "--dataset",
+            text(&path),
+            "--encoder",
+            "bm25",
+            "--encoder",
+            "embedded",
+            "--fuse",
+            "rrf",
+            "--format",
+            "json",
+        ];
         let answer = folder.graded(line).json();
         for system in answer["systems"].as_array().unwrap() {
             assert_eq!(system["query_count"], judged_queries, "{name}");
@@ -80,7 +107,14 @@ fn chorus_raters_agree_as_published() {
     let raters: Vec<_> = columns.iter().filter(|name| name.starts_with("agent_")).copied().collect();
     assert_eq!(raters.len(), 3, "{header}");
     let folder = Folder::new();
-    let answer = folder.graded(["agree", "--pairs", text(&ratings), "--raters", &raters.join(","), "--format", "json"]).json();
-    let alpha = |metric: &str| format!("{:.3}", answer["measures"][format!("krippendorff_alpha_{metric}")].as_f64().unwrap());
-    assert_eq!((alpha("nominal"), alpha("ordinal"), alpha("interval")), ("0.643".into(), "0.770".into(), "0.771".into()));
+    let answer = folder
+        .graded(["agree", "--pairs", text(&ratings), "--raters", &raters.join(","), "--format", "json"])
+        .json();
+    let alpha = |metric: &str| {
+        format!("{:.3}", answer["measures"][format!("krippendorff_alpha_{metric}")].as_f64().unwrap())
+    };
+    assert_eq!(
+        (alpha("nominal"), alpha("ordinal"), alpha("interval")),
+        ("0.643".into(), "0.770".into(), "0.771".into())
+    );
 }

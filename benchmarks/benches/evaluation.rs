@@ -4,7 +4,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use relevance::{Evaluation, EvaluationOptions, Evaluator, Hit, Judgments, Ranking, TieOrder, parse_measures};
+use relevance::{
+    Evaluation, EvaluationOptions, Evaluator, Hit, Judgments, Ranking, TieOrder, parse_measures,
+};
 
 const QUERIES: u64 = 1_000;
 const HITS: u64 = 1_000;
@@ -31,7 +33,9 @@ fn run(shuffled: bool) -> Run {
         let mut hits: Vec<_> =
             (0..HITS).map(|rank| (document(query, rank), 30.0 - rank as f64 / 64.0)).collect();
         if shuffled {
-            hits.sort_by_key(|hit| scrambled(hit.0.bytes().fold(query, |sum, byte| sum.wrapping_mul(31) + u64::from(byte))));
+            hits.sort_by_key(|hit| {
+                scrambled(hit.0.bytes().fold(query, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)))
+            });
         }
         (format!("q{query}"), hits)
     });

@@ -32,7 +32,8 @@ pub fn open(name: &str, split: Option<&str>, memory_bytes: u64) -> anyhow::Resul
     let path = [PathBuf::from(name), pulled].into_iter().find(|path| path.exists());
     let Some(path) = path else { return Err(unknown(name)) };
     let manifest = Manifest::named(name).cloned();
-    let options = OpenOptions { split: split.map(str::to_owned), memory_bytes, manifest, ..OpenOptions::default() };
+    let options =
+        OpenOptions { split: split.map(str::to_owned), memory_bytes, manifest, ..OpenOptions::default() };
     Ok(datasets::open(&path, &options)?)
 }
 
@@ -67,7 +68,10 @@ pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
     let (mut queries, mut documents) = (FxHashSet::default(), FxHashSet::default());
     for (pair, line) in read.pairs.iter().zip(&read.lines) {
         let (Some(query_text), Some(document_text)) = (&pair.query_text, &pair.document_text) else {
-            return Err(Usage::new(format!("{}:{line}: expected the texts of query and document", file.display())));
+            return Err(Usage::new(format!(
+                "{}:{line}: expected the texts of query and document",
+                file.display()
+            )));
         };
         let Some(grade) = pair.human else { continue };
         if queries.insert(pair.query.as_str()) {
@@ -133,7 +137,10 @@ fn fetch(manifest: &Manifest, file: &FileEntry, cache: &Path, options: &Options)
 pub fn say_repetitions(file: &JudgmentFile, options: &Options) {
     if let Some(line) = file.first_repeated_line {
         let path = file.path.display();
-        progress::say(options, format!("{path}:{line}: {} pairs are judged twice, with the same grade", file.repeated));
+        progress::say(
+            options,
+            format!("{path}:{line}: {} pairs are judged twice, with the same grade", file.repeated),
+        );
     }
 }
 

@@ -74,7 +74,8 @@ pub struct Model {
 pub fn load(name: &str) -> anyhow::Result<Model> {
     let bundle = bundle(name)?;
     let encoder = scorer::load_encoder(&bundle, &scorer::EncoderOptions::default());
-    let is_worth_storing = bundle.describe().is_ok_and(|description| description.model_type != "static_table");
+    let is_worth_storing =
+        bundle.describe().is_ok_and(|description| description.model_type != "static_table");
     Ok(Model { encoder: encoder.with_context(|| name.to_owned())?, is_worth_storing })
 }
 
@@ -96,7 +97,11 @@ pub fn bundle(name: &str) -> anyhow::Result<Bundle> {
             pulled.parent().unwrap_or(&pulled).display()
         )));
     };
-    let bundle = if path.is_dir() { Bundle::from_files(read_folder(&path)?) } else { Bundle::from_bytes(&read(&path)?) };
+    let bundle = if path.is_dir() {
+        Bundle::from_files(read_folder(&path)?)
+    } else {
+        Bundle::from_bytes(&read(&path)?)
+    };
     bundle.with_context(|| path.display().to_string())
 }
 
@@ -147,7 +152,11 @@ impl Manifest {
             return Ok(());
         }
         let urls = [format!("{}{}", self.base, file.path)];
-        pull::fetch(Wanted { urls: &urls, bytes: Some(file.bytes), sha256: Some(&file.sha256) }, &target, options)?;
+        pull::fetch(
+            Wanted { urls: &urls, bytes: Some(file.bytes), sha256: Some(&file.sha256) },
+            &target,
+            options,
+        )?;
         Ok(())
     }
 
@@ -204,7 +213,10 @@ fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         if path.is_file() {
             bytes += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
             if bytes > LARGEST_BUNDLE_BYTES {
-                return Err(Usage::new(format!("{}: more than {LARGEST_BUNDLE_BYTES} bytes", folder.display())));
+                return Err(Usage::new(format!(
+                    "{}: more than {LARGEST_BUNDLE_BYTES} bytes",
+                    folder.display()
+                )));
             }
             files.insert((*name).to_owned(), read(&path)?);
         }
@@ -224,7 +236,9 @@ mod tests {
     #[test]
     fn every_manifest_of_the_binary_is_complete() {
         for manifest in manifests().unwrap() {
-            assert!(manifest.bytes() > 0 && !manifest.licence.is_empty() && manifest.home.starts_with("https://"));
+            assert!(
+                manifest.bytes() > 0 && !manifest.licence.is_empty() && manifest.home.starts_with("https://")
+            );
             assert!(manifest.files.iter().all(|file| file.sha256.len() == 64), "{}", manifest.name);
         }
     }

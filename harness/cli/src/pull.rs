@@ -124,7 +124,8 @@ fn continue_part(
     let rest = response.body().content_length();
     let bar = progress::bytes(options, &file_name(url), rest.map(|rest| rest + have).or(bytes));
     bar.set_position(have);
-    let mut file = OpenOptions::new().create(true).append(have > 0).write(true).truncate(have == 0).open(part)?;
+    let mut file =
+        OpenOptions::new().create(true).append(have > 0).write(true).truncate(have == 0).open(part)?;
     copy(&mut response.into_body().into_reader(), &mut file, |read| bar.inc(read))?;
     bar.finish_and_clear();
     let now = std::fs::metadata(part)?.len();
@@ -211,10 +212,14 @@ mod tests {
                 let range = lines
                     .take_while(|line| !line.is_empty())
                     .find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
-                let from: usize = range.as_deref().map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
+                let from: usize =
+                    range.as_deref().map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
                 let rest = &content[from..];
                 let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
-                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", rest.len());
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    rest.len()
+                );
                 stream.write_all(head.as_bytes()).unwrap();
                 let sent = if answer == 0 { rest.len().min(cut) } else { rest.len() };
                 let _ = stream.write_all(&rest[..sent]);

@@ -19,7 +19,7 @@ pub mod weights;
 
 pub use bundle::{Bundle, Description};
 pub use distill::{DistillOptions, distill};
-pub use embedded::embedded;
+pub use embedded::{EMBEDDED, embedded};
 pub use encoder::{Embeddings, Encoder, EncoderOptions, load_encoder};
 pub use error::ScorerError;
 pub use template::{Role, Template, join_title};

@@ -97,7 +97,10 @@ fn two_raters(
     say_columns(&pairs, options);
     for (column, name) in [(&pairs.columns.human, "--human"), (&pairs.columns.predicted, "--predicted")] {
         if column.is_none() {
-            return Err(Usage::new(format!("{}: which column holds the grade? name it with {name}", file.display())));
+            return Err(Usage::new(format!(
+                "{}: which column holds the grade? name it with {name}",
+                file.display()
+            )));
         }
     }
     let report = match command.scale {
@@ -200,12 +203,17 @@ fn system_orders(
     // Only queries that both sets judge can order the systems by both.
     let both = |judgments: &Judgments, other: &Judgments| {
         let shared = judgments.queries().filter(|query| other.get(query.query()).is_some());
-        let triples = shared.flat_map(|query| query.iter().map(|(document, grade)| (query.query(), document, grade)));
+        let triples =
+            shared.flat_map(|query| query.iter().map(|(document, grade)| (query.query(), document, grade)));
         triples.collect::<Judgments>()
     };
     let (truth, against) = (both(truth, against), both(against, truth));
     let values = |judgments: &Judgments| {
-        command.runs.iter().map(|path| run_values(path, judgments, &truth, measure)).collect::<anyhow::Result<Vec<_>>>()
+        command
+            .runs
+            .iter()
+            .map(|path| run_values(path, judgments, &truth, measure))
+            .collect::<anyhow::Result<Vec<_>>>()
     };
     let (by_truth, by_against) = (values(&truth)?, values(&against)?);
     let agreement = system_agreement(&by_truth, &by_against, bootstrap)
@@ -217,7 +225,12 @@ fn system_orders(
 }
 
 /// The measure of a run on each query, in the order of `order`.
-fn run_values(path: &Path, judgments: &Judgments, order: &Judgments, measure: &Measure) -> anyhow::Result<Vec<f64>> {
+fn run_values(
+    path: &Path,
+    judgments: &Judgments,
+    order: &Judgments,
+    measure: &Measure,
+) -> anyhow::Result<Vec<f64>> {
     let run = RunFile::open(path, &RunOptions::default())?;
     let evaluator = Evaluator::new(judgments, std::slice::from_ref(measure), EvaluationOptions::default())?;
     let outcomes = (0..run.len()).into_par_iter().map(|at| Ok(evaluator.query(&run.ranking(at)?)?));
@@ -232,7 +245,10 @@ fn say_columns(pairs: &PairFile, options: &Options) {
     let named = [("query", &columns.query), ("human", &columns.human), ("predicted", &columns.predicted)];
     for (what, column) in named {
         if let Some(column) = column.as_ref().filter(|column| column.guessed) {
-            progress::say(options, format!("{}: {what} taken from column \"{}\"", pairs.path.display(), column.name));
+            progress::say(
+                options,
+                format!("{}: {what} taken from column \"{}\"", pairs.path.display(), column.name),
+            );
         }
     }
 }

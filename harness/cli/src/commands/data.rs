@@ -58,7 +58,8 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
 }
 
 fn list() -> anyhow::Result<Finished> {
-    let mut table = Table::new(["dataset", "state", "documents", "queries", "judgments", "licence", "description"]);
+    let mut table =
+        Table::new(["dataset", "state", "documents", "queries", "judgments", "licence", "description"]);
     let pulled = super::doctor::folders(&cache::data()?);
     let sample = datasets::sample()?;
     table.push(vec![
@@ -100,7 +101,8 @@ fn check(name: &str, split: Option<&str>) -> anyhow::Result<Finished> {
         ]);
     }
     let (documents, queries) = (collection.documents.len(), collection.queries.len());
-    let judged = format!("{} judged queries, {} judgments", collection.judgments.len(), collection.judgments.pairs());
+    let judged =
+        format!("{} judged queries, {} judgments", collection.judgments.len(), collection.judgments.pairs());
     table.title = Some(format!("{}: {documents} documents, {queries} queries, {judged}", collection.name));
     table.notes.extend(collection.notes.iter().cloned());
     let is_sound = findings.iter().all(|finding| finding.severity != Severity::Error);

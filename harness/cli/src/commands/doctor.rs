@@ -23,7 +23,11 @@ pub fn run(_command: &Command, options: &Options) -> anyhow::Result<Finished> {
     };
     for device in Device::ALL {
         let state = device.available();
-        line(&format!("device {device}"), state.is_ok(), state.err().map_or_else(|| offer(device), |why| why.to_string()));
+        line(
+            &format!("device {device}"),
+            state.is_ok(),
+            state.err().map_or_else(|| offer(device), |why| why.to_string()),
+        );
     }
     let auto = options.device()?;
     line("device used", true, format!("{auto}, {} threads", rayon::current_num_threads()));

@@ -131,7 +131,9 @@ impl Command {
             file.evaluation.intersect = Some(true);
         }
         let recipe = file.complete();
-        recipe.with_context(|| self.recipe.as_ref().map_or("flags".to_owned(), |path| path.display().to_string()))
+        recipe.with_context(|| {
+            self.recipe.as_ref().map_or("flags".to_owned(), |path| path.display().to_string())
+        })
     }
 }
 
@@ -217,7 +219,9 @@ fn evaluate_runs(
 fn run_name(path: &Path, runs: &[PathBuf], tag: Option<&str>) -> String {
     match tag {
         Some(tag) if runs.len() == 1 => tag.to_owned(),
-        _ => path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+        _ => path
+            .file_name()
+            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
     }
 }
 
@@ -245,7 +249,9 @@ fn save_runs(path: &Path, systems: &[System<'_>]) -> anyhow::Result<()> {
     if let [system] = systems {
         return save_run(path, system);
     }
-    systems.iter().try_for_each(|system| save_run(&path.join(format!("{}.run", file_name(&system.name))), system))
+    systems
+        .iter()
+        .try_for_each(|system| save_run(&path.join(format!("{}.run", file_name(&system.name))), system))
 }
 
 fn save_run(path: &Path, system: &System<'_>) -> anyhow::Result<()> {
@@ -270,7 +276,8 @@ fn file_name(system: &str) -> String {
 /// `512M`, `8G`, `1000000`.
 fn parse_bytes(written: &str) -> Result<u64, String> {
     let digits = written.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match written[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+    let unit = match written[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I')
+    {
         "" => 0,
         "K" => 10,
         "M" => 20,
@@ -278,7 +285,8 @@ fn parse_bytes(written: &str) -> Result<u64, String> {
         "T" => 40,
         _ => return Err("expected a number of bytes such as 512M or 8G".to_owned()),
     };
-    let number: u64 = digits.parse().map_err(|_| "expected a number of bytes such as 512M or 8G".to_owned())?;
+    let number: u64 =
+        digits.parse().map_err(|_| "expected a number of bytes such as 512M or 8G".to_owned())?;
     number.checked_mul(1 << unit).filter(|&bytes| bytes > 0).ok_or_else(|| "out of range".to_owned())
 }
 

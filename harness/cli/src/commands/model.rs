@@ -132,7 +132,10 @@ fn distill(command: &Distill, options: &Options) -> anyhow::Result<Finished> {
         None => format!("A static table distilled from {} ({}).\n", command.teacher, teacher.digest()),
     };
     let license = command.license.as_deref().map(read_text).transpose()?.unwrap_or_default();
-    crate::progress::say(options, format!("distilling {}: its vocabulary and {} texts", command.teacher, texts.len()));
+    crate::progress::say(
+        options,
+        format!("distilling {}: its vocabulary and {} texts", command.teacher, texts.len()),
+    );
     let bundle = distill::distill(&teacher, &texts, &wanted, &card, &license)?;
     write_bundle(&command.teacher, &bundle, &command.out)
 }
@@ -150,7 +153,12 @@ fn write_bundle(name: &str, bundle: &Bundle, out: &Path) -> anyhow::Result<Finis
     cache::write_whole(out, &bytes)?;
     let mut table = Table::new(["bundle", "file", "bytes", "digest"]);
     let file = out.display().to_string();
-    table.push(vec![Cell::text(name), Cell::text(file), Cell::count(bytes.len()), Cell::text(bundle.digest())]);
+    table.push(vec![
+        Cell::text(name),
+        Cell::text(file),
+        Cell::count(bytes.len()),
+        Cell::text(bundle.digest()),
+    ]);
     Ok(Report::of_rows(table).into())
 }
 
@@ -160,7 +168,9 @@ fn inspect(name: &str) -> anyhow::Result<Finished> {
     let mut table = Table::new(["what", "value"]);
     let mut line = |what: &str, value: String| table.push(vec![Cell::text(what), Cell::text(value)]);
     line("kind", found.model_type.clone());
-    for (what, value) in [("dimensions", found.dimensions), ("vocabulary", found.vocabulary), ("layers", found.layers)] {
+    for (what, value) in
+        [("dimensions", found.dimensions), ("vocabulary", found.vocabulary), ("layers", found.layers)]
+    {
         if let Some(value) = value {
             line(what, value.to_string());
         }
@@ -173,5 +183,6 @@ fn inspect(name: &str) -> anyhow::Result<Finished> {
     if let Some(card) = bundle.get(scorer::bundle::CARD) {
         table.notes = vec![String::new(), String::from_utf8_lossy(card).trim_end().to_owned()];
     }
-    Ok(Report { tables: vec![table.titled(name)], json: serde_json::to_value(&found)?, lines: Vec::new() }.into())
+    Ok(Report { tables: vec![table.titled(name)], json: serde_json::to_value(&found)?, lines: Vec::new() }
+        .into())
 }

@@ -95,7 +95,8 @@ impl RecipeFile {
         if depth == 0 {
             return Err(Usage::new("scorer.depth (--depth): expected at least 1, found 0"));
         }
-        let judged_candidates = self.scorer.judged_candidates.unwrap_or(matches!(source, Source::Pairs { .. }));
+        let judged_candidates =
+            self.scorer.judged_candidates.unwrap_or(matches!(source, Source::Pairs { .. }));
         Ok(Recipe {
             claim: self.claim,
             judged_candidates,
@@ -117,13 +118,15 @@ impl Recipe {
     pub fn written_out(&self) -> RecipeFile {
         let mut data = Data::default();
         match &self.source {
-            Source::Collection { name, split } => (data.dataset, data.split) = (Some(name.clone()), split.clone()),
+            Source::Collection { name, split } => {
+                (data.dataset, data.split) = (Some(name.clone()), split.clone())
+            }
             Source::Runs { judgments, runs } => {
                 (data.qrels, data.runs) = (Some(judgments.clone()), runs.clone());
             }
             Source::Pairs { file } => data.pairs = Some(file.clone()),
         }
-        let systems = self.systems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let systems = self.systems.iter().map(SystemChoice::written_out).collect::<Vec<_>>();
         let scorer = Scorer {
             systems: (!systems.is_empty()).then_some(systems),
             fuse: Some(self.fusions.iter().map(ToString::to_string).collect()),
@@ -161,12 +164,25 @@ impl Recipe {
     }
 }
 
+impl SystemChoice {
+    /// The system with every setting written out.
+    fn written_out(&self) -> String {
+        match self {
+            Self::Bm25(parameters, analyzer) => format!("{parameters}/{analyzer}"),
+            Self::Encoder(name) => name.clone(),
+        }
+    }
+}
+
 impl std::fmt::Display for SystemChoice {
+    /// The system as reports name it: settings only where they are not the usual ones.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Bm25(parameters, analyzer) if *analyzer == Analyzer::default() => write!(formatter, "{parameters}"),
-            Self::Bm25(parameters, analyzer) => write!(formatter, "{parameters}/{analyzer}"),
-            Self::Encoder(name) => formatter.write_str(name),
+            Self::Bm25(parameters, analyzer) if *analyzer == Analyzer::default() => {
+                let usual = *parameters == Bm25Parameters::default();
+                if usual { formatter.write_str("bm25") } else { write!(formatter, "{parameters}") }
+            }
+            _ => formatter.write_str(&self.written_out()),
         }
     }
 }
@@ -193,7 +209,8 @@ fn source(data: &Data) -> anyhow::Result<Source> {
 
 /// `bm25`, `bm25(k1=1.2, b=0.75)`, `bm25(...)/ANALYZER`, or the name or path of an encoder.
 fn system(written: &str) -> anyhow::Result<SystemChoice> {
-    let is_bm25 = written.strip_prefix("bm25").is_some_and(|rest| rest.is_empty() || rest.starts_with(['(', '/']));
+    let is_bm25 =
+        written.strip_prefix("bm25").is_some_and(|rest| rest.is_empty() || rest.starts_with(['(', '/']));
     if !is_bm25 {
         return Ok(SystemChoice::Encoder(written.to_owned()));
     }
@@ -216,9 +233,9 @@ fn self_hits(written: Option<&str>) -> anyhow::Result<Option<SelfHits>> {
         None => Ok(None),
         Some("keep") => Ok(Some(SelfHits::Keep)),
         Some("drop") => Ok(Some(SelfHits::Drop)),
-        Some(other) => {
-            Err(Usage::new(format!("evaluation.self_hits (--self-hits): expected keep or drop, found {other}")))
-        }
+        Some(other) => Err(Usage::new(format!(
+            "evaluation.self_hits (--self-hits): expected keep or drop, found {other}"
+        ))),
     }
 }
 

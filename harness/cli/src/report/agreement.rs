@@ -24,7 +24,9 @@ pub fn two_raters(name: &str, report: &Agreement, pairs: &PairFile) -> anyhow::R
     let mut tables = tables(name, report);
     if let Some(first) = pairs.unparsed.first() {
         let found = format!("line {}: {}", first.line, first.cell);
-        tables[0].notes.push(format!("{} predicted cells are no grade, the first on {found}", pairs.unparsed.len()));
+        tables[0]
+            .notes
+            .push(format!("{} predicted cells are no grade, the first on {found}", pairs.unparsed.len()));
     }
     Ok(Report { tables, json, lines: Vec::new() })
 }
@@ -57,7 +59,11 @@ pub fn many_raters(name: &str, report: &RatersReport, raters: &[String]) -> anyh
 }
 
 /// Two sets of judgments, and the orders they give.
-pub fn two_judgments(name: &str, report: &Agreement, orders: Option<&SystemOrders>) -> anyhow::Result<Report> {
+pub fn two_judgments(
+    name: &str,
+    report: &Agreement,
+    orders: Option<&SystemOrders>,
+) -> anyhow::Result<Report> {
     let mut json = serde_json::to_value(report)?;
     json["file"] = name.into();
     let mut tables = tables(name, report);
@@ -75,12 +81,15 @@ impl SystemOrders {
     }
 
     fn json(&self) -> Value {
-        let systems = self.systems.iter().map(|(name, truth, against)| {
-            json!({ "system": name, "truth": truth, "against": against })
-        });
+        let systems = self
+            .systems
+            .iter()
+            .map(|(name, truth, against)| json!({ "system": name, "truth": truth, "against": against }));
         let estimates = self.estimates();
-        let values = estimates.iter().map(|(name, estimate)| ((*name).to_owned(), json!(estimate.value.ok())));
-        let intervals = estimates.iter().map(|(name, estimate)| ((*name).to_owned(), json!(estimate.interval.ok())));
+        let values =
+            estimates.iter().map(|(name, estimate)| ((*name).to_owned(), json!(estimate.value.ok())));
+        let intervals =
+            estimates.iter().map(|(name, estimate)| ((*name).to_owned(), json!(estimate.interval.ok())));
         json!({
             "measure": self.measure,
             "values": systems.collect::<Vec<_>>(),
@@ -90,7 +99,8 @@ impl SystemOrders {
     }
 
     fn tables(&self) -> [Table; 2] {
-        let mut means = Table::new(["system", "by --qrels", "by --against"]).titled(format!("mean {}", self.measure));
+        let mut means =
+            Table::new(["system", "by --qrels", "by --against"]).titled(format!("mean {}", self.measure));
         for (name, truth, against) in &self.systems {
             means.push(vec![Cell::text(name), Cell::Value(*truth), Cell::Value(*against)]);
         }
@@ -142,7 +152,8 @@ fn confusion(report: &Agreement) -> Table {
 }
 
 fn per_grade(report: &Agreement) -> Table {
-    let mut table = Table::new(["grade", "human", "predicted", "precision", "recall", "F1"]).titled("per grade");
+    let mut table =
+        Table::new(["grade", "human", "predicted", "precision", "recall", "F1"]).titled("per grade");
     for grade in &report.per_grade {
         let row = &grade.row;
         table.push(vec![
@@ -162,5 +173,7 @@ fn interval_name(level: f64) -> String {
 }
 
 fn interval(estimate: &Estimate) -> Cell {
-    estimate.interval.map_or(Cell::Empty, |interval| Cell::text(format!("{:.4} - {:.4}", interval.lower, interval.upper)))
+    estimate
+        .interval
+        .map_or(Cell::Empty, |interval| Cell::text(format!("{:.4} - {:.4}", interval.lower, interval.upper)))
 }

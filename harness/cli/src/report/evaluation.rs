@@ -44,7 +44,12 @@ pub struct Scored {
 ///
 /// # Errors
 /// When the baseline is not one of the systems.
-pub fn report(done: &Evaluated, recipe: &Recipe, per_query: bool, options: &Options) -> anyhow::Result<Finished> {
+pub fn report(
+    done: &Evaluated,
+    recipe: &Recipe,
+    per_query: bool,
+    options: &Options,
+) -> anyhow::Result<Finished> {
     let comparisons = match &recipe.baseline {
         Some(baseline) => compare(done, baseline, options)?,
         None => Vec::new(),
@@ -110,7 +115,11 @@ fn notes(done: &Evaluated) -> Vec<String> {
         if !missing.is_empty() {
             let first = missing.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
             let more = if missing.len() > 5 { ", ..." } else { "" };
-            notes.push(format!("{}: {} judged queries have no ranking: {first}{more}", system.name, missing.len()));
+            notes.push(format!(
+                "{}: {} judged queries have no ranking: {first}{more}",
+                system.name,
+                missing.len()
+            ));
         }
         if !system.evaluation.unjudged.is_empty() {
             let count = system.evaluation.unjudged.len();
@@ -143,7 +152,8 @@ fn document(
 ) -> anyhow::Result<Value> {
     let evaluation = &system.evaluation;
     let values = |values: &[f64]| {
-        let named = evaluation.measures.iter().map(ToString::to_string).zip(values.iter().map(|&value| value.into()));
+        let named =
+            evaluation.measures.iter().map(ToString::to_string).zip(values.iter().map(|&value| value.into()));
         Value::Object(named.collect::<Map<_, _>>())
     };
     let mut document = json!({
@@ -210,7 +220,10 @@ impl Compared {
 fn compare(done: &Evaluated, baseline: &str, options: &Options) -> anyhow::Result<Vec<Compared>> {
     let names = done.systems.iter().map(|system| system.name.as_str()).collect::<Vec<_>>();
     let Some(base) = done.systems.iter().find(|system| system.name == baseline) else {
-        return Err(Usage::new(format!("--baseline: expected one of {}, found {baseline}", names.join(", "))));
+        return Err(Usage::new(format!(
+            "--baseline: expected one of {}, found {baseline}",
+            names.join(", ")
+        )));
     };
     let others = done.systems.iter().filter(|system| system.name != baseline);
     let measures = &base.evaluation.measures;
@@ -229,18 +242,32 @@ fn compare(done: &Evaluated, baseline: &str, options: &Options) -> anyhow::Resul
     let pairs = values.iter().map(|(base, system)| (base.as_slice(), system.as_slice())).collect::<Vec<_>>();
     let found = significance::compare(&pairs, &settings)
         .map_err(|reason| Usage::new(format!("--baseline: nothing can be compared: {reason}")))?;
-    Ok(what.into_iter().zip(found).map(|((system, measure), comparison)| Compared { system, measure, comparison }).collect())
+    Ok(what
+        .into_iter()
+        .zip(found)
+        .map(|((system, measure), comparison)| Compared { system, measure, comparison })
+        .collect())
 }
 
 /// The values of the queries both evaluations hold, in the order of the judgments.
 fn paired(base: &Evaluation, system: &Evaluation, measure: usize) -> (Vec<f64>, Vec<f64>) {
     // Both hold judged queries in the order of the judgments; `--intersect` leaves out what a system does not answer.
-    let theirs: FxHashMap<_, _> = system.queries.iter().map(|query| (&query.query, query.values[measure])).collect();
+    let theirs: FxHashMap<_, _> =
+        system.queries.iter().map(|query| (&query.query, query.values[measure])).collect();
     base.queries.iter().filter_map(|query| Some((query.values[measure], *theirs.get(&query.query)?))).unzip()
 }
 
 fn comparison_table(comparisons: &[Compared], baseline: &str) -> Table {
-    let columns = ["system", "measure", "difference", "95 % interval", "p (random.)", "p (t)", "p (Holm)", "win/tie/loss"];
+    let columns = [
+        "system",
+        "measure",
+        "difference",
+        "95 % interval",
+        "p (random.)",
+        "p (t)",
+        "p (Holm)",
+        "win/tie/loss",
+    ];
     let mut table = Table::new(columns).titled(format!("against {baseline}"));
     for Compared { system, measure, comparison } in comparisons {
         let p = |p: Option<f64>| p.map_or(Cell::Empty, Cell::Probability);
@@ -259,7 +286,8 @@ fn comparison_table(comparisons: &[Compared], baseline: &str) -> Table {
         ]);
     }
     table.notes = vec![
-        "paired over queries: randomization test (two-sided), t-test; Holm's correction over all rows".to_owned(),
+        "paired over queries: randomization test (two-sided), t-test; Holm's correction over all rows"
+            .to_owned(),
     ];
     table
 }

@@ -120,7 +120,8 @@ impl Table {
 
     /// Whether the column holds numbers only, and so is aligned to the right.
     fn is_numeric(&self, column: usize) -> bool {
-        let mut cells = self.rows.iter().map(|row| &row[column]).filter(|cell| **cell != Cell::Empty).peekable();
+        let mut cells =
+            self.rows.iter().map(|row| &row[column]).filter(|cell| **cell != Cell::Empty).peekable();
         cells.peek().is_some() && cells.all(Cell::is_number)
     }
 }

@@ -64,7 +64,11 @@ fn retrieve(
 }
 
 /// Scores each query's judged documents, in the order they were judged.
-fn rerank(vectors: &mut Vectors<'_>, queries: &[f32], task: &Task<'_>) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
+fn rerank(
+    vectors: &mut Vectors<'_>,
+    queries: &[f32],
+    task: &Task<'_>,
+) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
     let dimensions = vectors.encoder.dimensions();
     let mut scored = Vec::with_capacity(task.queries.len());
     for (own, query) in task.judged_documents().into_iter().zip(queries.chunks_exact(dimensions)) {
@@ -98,7 +102,9 @@ impl<'a> Vectors<'a> {
     fn open(model: &'a Model, resources: Resources<'a>) -> anyhow::Result<Self> {
         let encoder: &dyn Encoder = &*model.encoder;
         let store = match model.is_worth_storing {
-            true => Some(EmbeddingStore::open(cache::embeddings()?.join(encoder.digest()), encoder.dimensions())?),
+            true => {
+                Some(EmbeddingStore::open(cache::embeddings()?.join(encoder.digest()), encoder.dimensions())?)
+            }
             false => None,
         };
         Ok(Self { encoder, store, resources })
@@ -114,7 +120,9 @@ impl<'a> Vectors<'a> {
             let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
             return Ok(self.encoder.encode(&texts, role)?.values);
         };
-        fill(store, self.encoder, role, texts, &mut |total| progress::bar(self.resources.options, &format!("encoding {what}"), total))?;
+        fill(store, self.encoder, role, texts, &mut |total| {
+            progress::bar(self.resources.options, &format!("encoding {what}"), total)
+        })?;
         let dimensions = self.encoder.dimensions();
         let mut vectors = vec![0.0; texts.len() * dimensions];
         for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(dimensions)) {

@@ -129,7 +129,8 @@ fn segment(keys: &[Key], vectors: &[f32], dimensions: usize) -> anyhow::Result<V
 }
 
 fn is_whole(bytes: &[u8], dimensions: usize) -> bool {
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
+    let word =
+        |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
     let (Some(found), Some(rows)) = (word(8), word(12)) else { return false };
     let expected = HEADER_BYTES as u64 + u64::from(rows) * (KEY_BYTES as u64 + dimensions as u64 * 4) + 32;
     if !bytes.starts_with(MAGIC) || found as usize != dimensions || bytes.len() as u64 != expected {

@@ -65,7 +65,8 @@ pub struct Task<'c> {
 impl<'c> Task<'c> {
     /// The judged queries of `collection`.
     pub fn new(collection: &'c Collection) -> Self {
-        let positions = (0..).zip(&collection.documents).map(|(at, document)| (document.id.as_str(), at)).collect();
+        let positions =
+            (0..).zip(&collection.documents).map(|(at, document)| (document.id.as_str(), at)).collect();
         Self { collection, queries: collection.judged_queries().collect(), positions }
     }
 
