@@ -17,7 +17,7 @@ fn wrong_usage_is_2() {
     let folder = Folder::new();
     assert_eq!(folder.run("evaluate --no-such-flag").code, 2);
     assert_eq!(folder.run("no-such-command").code, 2);
-    folder.run("evaluate --measures nDGC@10").refused(&["nDGC@10"]);
+    folder.run("evaluate --measures nDGC@10").refused(&["nDGC", "there are"]);
     folder.run("evaluate --encoder no-such-model").refused(&["no-such-model", "embedded"]);
     folder.run("evaluate --dataset no-such-set").refused(&["no-such-set", "graded data list"]);
     folder.run("evaluate --dataset nfcorpus").refused(&["graded data pull nfcorpus"]);

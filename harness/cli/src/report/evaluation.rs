@@ -272,7 +272,7 @@ fn comparison_table(comparisons: &[Compared], baseline: &str) -> Table {
     for Compared { system, measure, comparison } in comparisons {
         let p = |p: Option<f64>| p.map_or(Cell::Empty, Cell::Probability);
         let interval = comparison.interval.ok();
-        let interval = interval.map(|interval| format!("{:+.4} {:+.4}", interval.lower, interval.upper));
+        let interval = interval.map(|interval| format!("{:+.4} to {:+.4}", interval.lower, interval.upper));
         let outcomes = &comparison.outcomes;
         table.push(vec![
             Cell::text(system),
