@@ -9,6 +9,7 @@ pub mod lexical;
 pub mod bundle;
 pub mod distill;
 pub mod dual_encoder;
+pub mod embedded;
 pub mod encoder;
 pub mod error;
 pub mod pooling;
@@ -18,6 +19,7 @@ pub mod weights;
 
 pub use bundle::{Bundle, Description};
 pub use distill::{DistillOptions, distill};
+pub use embedded::embedded;
 pub use encoder::{Embeddings, Encoder, EncoderOptions, load_encoder};
 pub use error::ScorerError;
 pub use template::{Role, Template, join_title};

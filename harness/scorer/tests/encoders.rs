@@ -23,7 +23,9 @@ fn fixture(name: &str) -> PathBuf {
 fn folder_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for path in [folder.to_owned(), folder.join("1_Pooling")] {
-        for entry in std::fs::read_dir(path).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        for entry in
+            std::fs::read_dir(path).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file())
+        {
             let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().replace('\\', "/");
             if Bundle::takes(&name) {
                 files.insert(name, std::fs::read(entry.path()).unwrap());
@@ -166,8 +168,10 @@ fn static_bundle(int8: bool) -> (Bundle, Vec<f32>) {
     let scales: Vec<f32> = (0..rows).map(|i| 0.001 * (1 + i % 7) as f32).collect();
     let dense: Vec<f32> = table.iter().enumerate().map(|(i, &v)| f32::from(v) * scales[i / 3]).collect();
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let (codes, scale_bytes, floats) = (table.iter().map(|&v| v as u8).collect::<Vec<_>>(), bytes(&scales), bytes(&dense));
-    let view = |dtype, shape: Vec<usize>, data| safetensors::tensor::TensorView::new(dtype, shape, data).unwrap();
+    let (codes, scale_bytes, floats) =
+        (table.iter().map(|&v| v as u8).collect::<Vec<_>>(), bytes(&scales), bytes(&dense));
+    let view =
+        |dtype, shape: Vec<usize>, data| safetensors::tensor::TensorView::new(dtype, shape, data).unwrap();
     let rows = rows as usize;
     let tensors = if int8 {
         vec![
@@ -217,5 +221,8 @@ fn a_folder_and_a_file_are_one_bundle() {
     assert_eq!(with_card.digest(), bundle.digest());
     assert_eq!(Bundle::from_bytes(&with_card.to_bytes()).unwrap(), with_card);
     let description = bundle.describe().unwrap();
-    assert_eq!((description.model_type.as_str(), description.dimensions, description.layers), ("bert", Some(32), Some(2)));
+    assert_eq!(
+        (description.model_type.as_str(), description.dimensions, description.layers),
+        ("bert", Some(32), Some(2))
+    );
 }

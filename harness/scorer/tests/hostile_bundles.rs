@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 fn tiny_files() -> BTreeMap<String, Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_bert");
-    let names = ["config.json", "modules.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"];
+    let names =
+        ["config.json", "modules.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"];
     names.iter().map(|name| (name.to_string(), std::fs::read(folder.join(name)).unwrap())).collect()
 }
 
@@ -63,7 +64,11 @@ fn each_missing_key_is_named() {
 
 #[test]
 fn impossible_sizes_are_refused() {
-    let cases = [("hidden_size", json!(0)), ("num_hidden_layers", json!(u64::MAX)), ("num_attention_heads", json!(5))];
+    let cases = [
+        ("hidden_size", json!(0)),
+        ("num_hidden_layers", json!(u64::MAX)),
+        ("num_attention_heads", json!(5)),
+    ];
     for (key, value) in cases {
         let error = load_with("config.json", |config| config[key] = value.clone()).unwrap_err();
         assert!(matches!(&error, ScorerError::BadConfig { file, .. } if file == "config.json"), "{error}");
@@ -92,10 +97,14 @@ fn other_models_are_unsupported_not_misread() {
     ];
     for (file, key, value) in cases {
         let error = load_with(file, |config| config[key] = value.clone()).unwrap_err();
-        assert!(matches!(&error, ScorerError::Unsupported { what, .. } if what.contains(value.as_str().unwrap())));
+        assert!(
+            matches!(&error, ScorerError::Unsupported { what, .. } if what.contains(value.as_str().unwrap()))
+        );
     }
-    let dense = json!({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"});
-    let error = load_with("modules.json", |modules| modules.as_array_mut().unwrap().push(dense.clone())).unwrap_err();
+    let dense =
+        json!({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"});
+    let error =
+        load_with("modules.json", |modules| modules.as_array_mut().unwrap().push(dense.clone())).unwrap_err();
     assert!(matches!(&error, ScorerError::Unsupported { what, .. } if what.contains("models.Dense")));
 }
 

@@ -35,7 +35,9 @@ fn identity(size: usize) -> Vec<f64> {
 
 /// Twice the sum of squares above the diagonal.
 fn off_diagonal(matrix: &[f64], size: usize) -> f64 {
-    (0..size).map(|row| matrix[row * size + row + 1..(row + 1) * size].iter().map(|x| 2.0 * x * x).sum::<f64>()).sum()
+    (0..size)
+        .map(|row| matrix[row * size + row + 1..(row + 1) * size].iter().map(|x| 2.0 * x * x).sum::<f64>())
+        .sum()
 }
 
 /// One rotation in the plane of p and q that makes `matrix[p][q]` zero. Rows are rotated as slices and copied over to the

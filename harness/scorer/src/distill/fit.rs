@@ -41,7 +41,8 @@ pub(super) fn refine(
     let counts = Counts::scaled(texts?, table, dimensions);
     for column in 0..dimensions {
         let start: Vec<f64> = table.iter().skip(column).step_by(dimensions).map(|&x| f64::from(x)).collect();
-        let target: Vec<f64> = targets.iter().skip(column).step_by(dimensions).map(|&x| f64::from(x)).collect();
+        let target: Vec<f64> =
+            targets.iter().skip(column).step_by(dimensions).map(|&x| f64::from(x)).collect();
         let fitted = solve(&counts, &start, &target, ridge);
         for (row, value) in table.chunks_exact_mut(dimensions).zip(fitted) {
             row[column] = value as f32;
@@ -78,7 +79,10 @@ impl Counts {
             }
             sum.iter().map(|x| x * x).sum::<f64>().sqrt()
         };
-        let scales = texts.iter().map(|text| Some(length(text)).filter(|&l| l > 1e-6).map_or(0.0, |l| 1.0 / l)).collect();
+        let scales = texts
+            .iter()
+            .map(|text| Some(length(text)).filter(|&l| l > 1e-6).map_or(0.0, |l| 1.0 / l))
+            .collect();
         Self { texts, scales }
     }
 

@@ -56,7 +56,13 @@ pub struct DistillOptions {
 
 impl Default for DistillOptions {
     fn default() -> Self {
-        Self { dimensions: 256, vocabulary: usize::MAX, ascii_only: false, storage: Storage::Int8, ridge: 1.0 }
+        Self {
+            dimensions: 256,
+            vocabulary: usize::MAX,
+            ascii_only: false,
+            storage: Storage::Int8,
+            ridge: 1.0,
+        }
     }
 }
 
@@ -118,8 +124,10 @@ impl Vocabulary {
             added.contains(&token) || (!unused && (token.is_ascii() || !options.ascii_only))
         };
         let all = encoder.tokens().vocabulary();
-        let kept: Vec<_> = all.into_iter().filter(|(token, _)| wanted(token)).take(options.vocabulary).collect();
-        if added.iter().any(|token| !kept.iter().any(|(kept, _)| kept == token)) || kept.len() <= added.len() {
+        let kept: Vec<_> =
+            all.into_iter().filter(|(token, _)| wanted(token)).take(options.vocabulary).collect();
+        if added.iter().any(|token| !kept.iter().any(|(kept, _)| kept == token)) || kept.len() <= added.len()
+        {
             let reason = format!("a vocabulary of {} does not hold the special tokens and words", kept.len());
             return Err(ScorerError::BadArgument(reason));
         }
@@ -152,7 +160,8 @@ impl Vocabulary {
     }
 
     fn silence(&self, table: &mut [f32], dimensions: usize) {
-        for (row, _) in table.chunks_exact_mut(dimensions).zip(&self.special).filter(|(_, special)| **special) {
+        for (row, _) in table.chunks_exact_mut(dimensions).zip(&self.special).filter(|(_, special)| **special)
+        {
             row.fill(0.0);
         }
     }
@@ -202,7 +211,8 @@ fn cut_tokenizer(settings: &mut Value, vocabulary: &Vocabulary) -> Result<()> {
         return Err(ScorerError::Unsupported { file: TOKENIZER.into(), what });
     }
     let ids: BTreeMap<&str, usize> = vocabulary.tokens.iter().map(String::as_str).zip(0..).collect();
-    settings["model"]["vocab"] = ids.iter().map(|(token, id)| (token.to_string(), Value::from(*id))).collect();
+    settings["model"]["vocab"] =
+        ids.iter().map(|(token, id)| (token.to_string(), Value::from(*id))).collect();
     for added in settings["added_tokens"].as_array_mut().into_iter().flatten() {
         let id = added["content"].as_str().and_then(|token| ids.get(token));
         added["id"] = Value::from(id.copied().unwrap_or_default());
@@ -248,7 +258,8 @@ fn serialize(tensors: Vec<(&str, Dtype, Vec<usize>, &[u8])>) -> Result<Vec<u8>> 
         file: WEIGHTS.into(),
         reason: error.to_string(),
     };
-    let view = |(name, dtype, shape, bytes)| Ok((name, TensorView::new(dtype, shape, bytes).map_err(refused)?));
+    let view =
+        |(name, dtype, shape, bytes)| Ok((name, TensorView::new(dtype, shape, bytes).map_err(refused)?));
     let views: Vec<(&str, TensorView)> = tensors.into_iter().map(view).collect::<Result<_>>()?;
     safetensors::serialize(views, None).map_err(refused)
 }
@@ -285,8 +296,9 @@ mod tests {
     #[test]
     fn the_first_component_is_the_long_axis() {
         // Points on the line (3, 4) t + (1, 1), with a little of the other direction.
-        let points: Vec<f32> =
-            (-5..=5).flat_map(|t| [3.0 * t as f32 + 1.0 + 0.04 * (t % 2) as f32, 4.0 * t as f32 + 1.0]).collect();
+        let points: Vec<f32> = (-5..=5)
+            .flat_map(|t| [3.0 * t as f32 + 1.0 + 0.04 * (t % 2) as f32, 4.0 * t as f32 + 1.0])
+            .collect();
         let (mean, directions) = principal_components(&points, 2, 1);
         assert!((mean[0] - 1.0).abs() < 1e-6 && (mean[1] - 1.0).abs() < 1e-6);
         assert!((directions[0] - 0.6).abs() < 1e-2 && (directions[1] - 0.8).abs() < 1e-2);
