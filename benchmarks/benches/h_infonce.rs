@@ -50,8 +50,8 @@ impl Batch {
     fn run(&self) -> h_infonce::EmbeddingGradients {
         let queries = Matrix::new("queries", &self.queries, QUERIES, WIDTH).expect("the shape above");
         let documents = Matrix::new("documents", &self.documents, DOCUMENTS, WIDTH).expect("the shape above");
-        let labels =
-            SparseLabels::new(QUERIES, DOCUMENTS, &self.offsets, &self.listed, &self.labels, None).expect("sorted");
+        let labels = SparseLabels::new(QUERIES, DOCUMENTS, &self.offsets, &self.listed, &self.labels, None)
+            .expect("sorted");
         h_infonce::loss_and_gradients(queries, documents, labels, Options::default(), Device::Simd)
             .expect("a processor with vector instructions")
     }
@@ -173,14 +173,14 @@ fn main() {
         return answer(&batch);
     }
     println!("fused multiply-adds, all threads: {:.0} GFLOP/s", multiply_add_rate() / 1e9);
-    let mut criterion = Criterion::default()
-        .configure_from_args()
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(8));
+    let mut criterion =
+        Criterion::default().configure_from_args().sample_size(10).measurement_time(Duration::from_secs(8));
     let mut group = criterion.benchmark_group("h_infonce");
     // Operations of the three products, the least a loss with both gradients can do.
     group.throughput(Throughput::Elements(6 * (QUERIES * DOCUMENTS * WIDTH) as u64));
-    group.bench_function("value_and_gradients/4096x8192x384", |bencher| bencher.iter(|| black_box(batch.run())));
+    group.bench_function("value_and_gradients/4096x8192x384", |bencher| {
+        bencher.iter(|| black_box(batch.run()))
+    });
     group.finish();
     criterion.final_summary();
 }

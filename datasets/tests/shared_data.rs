@@ -162,5 +162,5 @@ fn trec_evals_own_files_are_read_comments_and_all() {
     assert_eq!(judged.iter().map(|ranking| ranking.hits.len()).sum::<usize>(), 3100);
     let queries = |name: &str| RunFile::open(&oracles.join(name), &RunOptions::default()).unwrap().len();
     assert_eq!(queries("trec_eval/results-302.test"), 1);
-    assert_eq!(queries("cwl/result_file"), 1);
+    assert_eq!(queries("cwl/result_file"), 3);
 }

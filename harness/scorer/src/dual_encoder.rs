@@ -2,7 +2,7 @@
 //!
 //! Texts are sorted by length and cut into batches of about `batch_tokens` tokens. A batch is packed: token after token
 //! without padding, so a text's vector cannot depend on its neighbours' lengths. Natively the batches run in parallel on
-//! rayon's threads; candle's own threads inside one matrix product bring less (see `encoder::bert`).
+//! rayon's threads (see `encoder::bert`).
 
 use serde::Deserialize;
 

@@ -202,9 +202,9 @@ fn a_static_vector_is_the_normalised_sum_of_rows() {
             (0..3).for_each(|d| sum[d] += f64::from(dense[id as usize * 3 + d]));
         }
         let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
-        for d in 0..3 {
-            let expected = if length > 0.0 { sum[d] / length } else { 0.0 };
-            assert!((f64::from(vectors.row(index)[d]) - expected).abs() < 1e-4, "{text:?}");
+        for (&value, sum) in vectors.row(index).iter().zip(sum) {
+            let expected = if length > 0.0 { sum / length } else { 0.0 };
+            assert!((f64::from(value) - expected).abs() < 1e-4, "{text:?}");
         }
     }
     assert!(largest_difference(&vectors.values, &floats.values) < 1e-6);

@@ -172,6 +172,34 @@ fn near_ties() {
     check(matrix(&queries[..columns], columns), &documents, 50.min(rows));
 }
 
+/// A document whose 8-bit copy loses all it has in common with the query: the residual points along the query,
+/// where the error bound is attained. Every other document scores two percent less and loses nothing.
+#[test]
+fn a_residual_along_the_query() {
+    let signs: Vec<f32> = noise(61, 100).iter().map(|value| value.signum()).collect();
+    let query: Vec<f32> = std::iter::once(0.0).chain(signs.iter().copied()).collect();
+    let row = |share: f32, columns: usize| {
+        let values =
+            signs.iter().enumerate().map(move |(j, sign)| if j < columns { sign * share } else { 0.0 });
+        std::iter::once(127.0).chain(values).collect::<Vec<f32>>()
+    };
+    let exact = row(1.0, 48);
+    let lossy = row(0.49, 100);
+    let rows = scaled(4000);
+    for place in [0, rows / 2, rows - 1] {
+        let mut documents = exact.repeat(rows);
+        documents[place * 101..][..101].copy_from_slice(&lossy);
+        let documents = Documents::new(matrix(&documents, 101)).unwrap().with_codes();
+        for queries in [query.clone(), query.repeat(20)] {
+            for engine in engines() {
+                let found = search_on(engine, matrix(&queries, 101), &documents, 2, Metric::Dot, 1);
+                assert!(found.ids.chunks(2).all(|ids| ids[0] as usize == place), "{engine:?}");
+                assert!(found.scores.chunks(2).all(|scores| scores[0] > 48.9 && scores[1] == 48.0));
+            }
+        }
+    }
+}
+
 #[test]
 fn every_element_type() {
     let (rows, columns) = (scaled(700), 36);

@@ -211,6 +211,23 @@ fn identical_predictions_for_all_queries_leave_only_null_directions() {
 }
 
 #[test]
+fn null_directions_pull_at_nothing() {
+    // Queries 0 and 1 predict the same, hence rows 0 and 1 of E_P E_G' are equal and their difference is a null
+    // direction: without it both rows of the gradient are equal too.
+    let (queries, columns) = (9, 12);
+    let mut logits = numbers(queries * columns, 7);
+    logits.copy_within(..columns, columns);
+    let p = softmax_rows(&logits, columns);
+    let g = softmax_rows(&numbers(queries * columns, 8), columns);
+    for (name, distance) in distances() {
+        let (_, gradient) = distance(&p, &g, columns);
+        for (first, second) in gradient[..columns].iter().zip(&gradient[columns..2 * columns]) {
+            assert!((first - second).abs() < 1e-9, "{name}: {first} and {second}");
+        }
+    }
+}
+
+#[test]
 fn swapping_queries_changes_nothing() {
     let (queries, columns) = (6, 10);
     let p = softmax_rows(&numbers(queries * columns, 5), columns);

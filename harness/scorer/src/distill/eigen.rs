@@ -111,10 +111,10 @@ mod tests {
         let (values, vectors) = symmetric_eigen(matrix.clone(), size);
         let row = |r: usize| &vectors[r * size..(r + 1) * size];
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-        for r in 0..size {
+        for (r, value) in values.iter().enumerate() {
             for i in 0..size {
                 let applied = dot(&matrix[i * size..(i + 1) * size], row(r));
-                assert!((applied - values[r] * row(r)[i]).abs() < 1e-11);
+                assert!((applied - value * row(r)[i]).abs() < 1e-11);
                 let expected = if r == i { 1.0 } else { 0.0 };
                 assert!((dot(row(r), row(i)) - expected).abs() < 1e-12);
             }
