@@ -15,7 +15,7 @@ pub(crate) const THREADS: usize = 1;
 /// An encoder: vectors of length 1 for texts, and how similar they are.
 #[wasm_bindgen]
 pub struct Scorer {
-    encoder: Rc<dyn Encoder>,
+    encoder: Rc<dyn Encoder + Send + Sync>,
 }
 
 #[wasm_bindgen]
