@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for device in [Device::Scalar, Device::auto()] {
         let similarities = similarity::scores(query_rows, document_rows, Metric::Dot, device, 1)?;
         let depth = DEPTH.min(texts.len());
-        let found = top_k::search(query_rows, &Documents::new(document_rows)?, depth, Metric::Dot, device, 1)?;
+        let found =
+            top_k::search(query_rows, &Documents::new(document_rows)?, depth, Metric::Dot, device, 1)?;
         said[device.to_string()] = json!({
             "similarities": bits(&similarities),
             "documents": found.ids,

@@ -46,7 +46,9 @@ pub fn agree(
     let read = pairs::parse(pairs, Path::new(name), &wanted)?;
     for (column, role) in [(&read.columns.human, "human"), (&read.columns.predicted, "predicted")] {
         if column.is_none() {
-            return Err(JsError::new(&format!("{name}: which column holds the {role} grade? name it as \"{role}\"")));
+            return Err(JsError::new(&format!(
+                "{name}: which column holds the {role} grade? name it as \"{role}\""
+            )));
         }
     }
     let report = Report::of_labeled(&read.pairs, &bootstrap);

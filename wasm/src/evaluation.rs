@@ -47,7 +47,8 @@ impl Default for Options {
 #[wasm_bindgen]
 pub fn evaluate(qrels: &str, run: &str, measures: &str, options: Option<String>) -> Result<String, JsError> {
     let options: Options = crate::options::parse("evaluate", options.as_deref())?;
-    let judgments = parse_judgments(qrels.as_bytes(), Path::new(&options.qrels_name), &JudgmentOptions::default())?;
+    let judgments =
+        parse_judgments(qrels.as_bytes(), Path::new(&options.qrels_name), &JudgmentOptions::default())?;
     let run = RunFile::from_bytes(run.as_bytes().to_vec(), &options.run_name, &RunOptions::default())?;
     let settings = EvaluationOptions {
         ties: options.ties.parse()?,

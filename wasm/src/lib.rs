@@ -7,7 +7,9 @@
 //! What is wrong with an input becomes a JavaScript `Error` with the library's own message.
 
 #[cfg(all(target_arch = "wasm32", not(target_feature = "simd128")))]
-compile_error!("the module is built with +simd128 for the whole graph (.cargo/config.toml); RUSTFLAGS replaces that");
+compile_error!(
+    "the module is built with +simd128 for the whole graph (.cargo/config.toml); RUSTFLAGS replaces that"
+);
 
 mod agreement;
 mod evaluation;

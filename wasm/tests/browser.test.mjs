@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { at } from "./native.mjs";
 import { sameAsNative } from "./same.mjs";
 
-const NAMES = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+const NAMES = ["chromium"];
 /** Loading, answering twice and posting take about two seconds; a crowded machine gets more. */
 const LONGEST_MILLISECONDS = 180_000;
 const FLAGS = [

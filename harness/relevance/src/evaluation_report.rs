@@ -63,9 +63,12 @@ mod tests {
         let judgments: Judgments = [("q2", "a", 1), ("q1", "b", 1)].into_iter().collect();
         let measures = parse_measures("RR P@2").unwrap();
         let evaluator = Evaluator::new(&judgments, &measures, EvaluationOptions::default()).unwrap();
-        let hits = ["x", "a"].into_iter().zip([2.0, 1.0]).map(|(document, score)| Hit { document, score }).collect();
+        let hits =
+            ["x", "a"].into_iter().zip([2.0, 1.0]).map(|(document, score)| Hit { document, score }).collect();
         let evaluation = evaluator.evaluate(&[Ranking { query: "q2", hits }]).unwrap();
-        let said = |per_query| serde_json::to_string(&EvaluationReport { evaluation: &evaluation, per_query }).unwrap();
+        let said = |per_query| {
+            serde_json::to_string(&EvaluationReport { evaluation: &evaluation, per_query }).unwrap()
+        };
         assert!(said(true).starts_with(r#"{"measures":{"RR":0.25,"P@2":0.25},"missing_queries":["q1"],"#));
         assert!(said(true).ends_with(r#""queries":{"q2":{"RR":0.5,"P@2":0.5},"q1":{"RR":0.0,"P@2":0.0}}}"#));
         assert!(!said(false).contains("queries\":{"));

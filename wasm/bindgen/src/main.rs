@@ -33,6 +33,8 @@ fn write(target: &str, module: &str, folder: &str) -> Result<(), String> {
         _ => return Err(format!("expected node or web, found {target}; {USAGE}")),
     }
     .map_err(|error| error.to_string())?;
+    // Names of functions are a tenth of what a page would load.
+    bindgen.remove_name_section(true).remove_producers_section(true);
     // Without the default path a page would have to tell `init` where the module lies.
     bindgen.input_path(module).typescript(true).omit_default_module_path(false);
     bindgen.generate(folder).map_err(|error| format!("{module}: {error:#}"))
