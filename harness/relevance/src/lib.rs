@@ -6,6 +6,7 @@
 
 pub mod agreement;
 pub mod evaluation;
+pub mod evaluation_report;
 pub mod fusion;
 pub mod grade;
 pub mod judged_ranking;
@@ -22,6 +23,7 @@ pub mod undefined;
 pub use evaluation::{
     Evaluation, EvaluationError, EvaluationOptions, Evaluator, Outcome, QueryEvaluation, SelfHits,
 };
+pub use evaluation_report::EvaluationReport;
 pub use fusion::{Fusion, FusionError, Normalization};
 pub use grade::Grade;
 pub use judged_ranking::JudgedRanking;

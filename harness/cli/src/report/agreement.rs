@@ -1,7 +1,7 @@
 //! The result of `graded agree`, said.
 
 use datasets::pairs::PairFile;
-use relevance::agreement::{RatersReport, Report as Agreement, Statistic, SystemAgreement};
+use relevance::agreement::{FileReport, RatersReport, Report as Agreement, Statistic, SystemAgreement};
 use relevance::resampling::Estimate;
 use serde_json::{Value, json};
 
@@ -19,8 +19,7 @@ pub struct SystemOrders {
 
 /// Predicted against human grades.
 pub fn two_raters(name: &str, report: &Agreement, pairs: &PairFile) -> anyhow::Result<Report> {
-    let mut json = serde_json::to_value(report)?;
-    json["file"] = name.into();
+    let json = serde_json::to_value(FileReport { report, file: name })?;
     let mut tables = tables(name, report);
     if let Some(first) = pairs.unparsed.first() {
         let found = format!("line {}: {}", first.line, first.cell);

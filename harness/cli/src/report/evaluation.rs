@@ -1,10 +1,12 @@
 //! The result of `graded evaluate`, said: one row a system, comparisons with a baseline, values per query.
 
+use relevance::EvaluationReport;
 use relevance::evaluation::{Evaluation, SelfHits};
 use relevance::resampling::Bootstrap;
 use relevance::significance::{self, Comparison, Randomization, Settings};
 use rustc_hash::FxHashMap;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{Cell, Report, Table};
 use crate::arguments::Options;
@@ -143,6 +145,17 @@ fn query_table(done: &Evaluated) -> Table {
 }
 
 /// The JSON contract of one system.
+#[derive(Serialize)]
+struct Document<'a> {
+    dataset: &'a str,
+    encoder: &'a str,
+    #[serde(flatten)]
+    values: EvaluationReport<'a>,
+    fingerprint: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
 fn document(
     done: &Evaluated,
     system: &Scored,
@@ -150,42 +163,24 @@ fn document(
     per_query: bool,
     options: &Options,
 ) -> anyhow::Result<Value> {
-    let evaluation = &system.evaluation;
-    let values = |values: &[f64]| {
-        let named =
-            evaluation.measures.iter().map(ToString::to_string).zip(values.iter().map(|&value| value.into()));
-        Value::Object(named.collect::<Map<_, _>>())
-    };
-    let mut document = json!({
-        "dataset": done.dataset,
-        "encoder": system.name,
-        "measures": values(&evaluation.summary),
-        "missing_queries": evaluation.missing,
-        "unjudged_queries": evaluation.unjudged,
-        "query_count": evaluation.queries.len(),
-        "judged_in_top_10": evaluation.judged_in_top_10,
-        "tied_hits": evaluation.tied_hits,
-        "ties_across": evaluation.ties_across,
-        "fingerprint": {
-            "data": done.fingerprint,
-            "encoder": system.digest,
-            "recipe": recipe.digest()?,
-            "ties": recipe.ties.to_string(),
-            "self_hits": done.self_hits,
-            "intersect": recipe.intersect,
-            "version": env!("CARGO_PKG_VERSION"),
-            "device": options.device()?.to_string(),
-            "threads": rayon::current_num_threads(),
-        },
+    let fingerprint = json!({
+        "data": done.fingerprint,
+        "encoder": system.digest,
+        "recipe": recipe.digest()?,
+        "ties": recipe.ties.to_string(),
+        "self_hits": done.self_hits,
+        "intersect": recipe.intersect,
+        "version": env!("CARGO_PKG_VERSION"),
+        "device": options.device()?.to_string(),
+        "threads": rayon::current_num_threads(),
     });
-    if let Some(seconds) = system.seconds {
-        document["seconds"] = seconds.into();
-    }
-    if per_query {
-        let queries = evaluation.queries.iter().map(|query| (query.query.clone(), values(&query.values)));
-        document["queries"] = Value::Object(queries.collect());
-    }
-    Ok(document)
+    Ok(serde_json::to_value(Document {
+        dataset: &done.dataset,
+        encoder: &system.name,
+        values: EvaluationReport { evaluation: &system.evaluation, per_query },
+        fingerprint,
+        seconds: system.seconds,
+    })?)
 }
 
 /// One system against the baseline by one measure.

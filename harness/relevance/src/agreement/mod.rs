@@ -26,6 +26,7 @@ pub use krippendorff_alpha::{Metric, krippendorff_alpha, krippendorff_alpha_inte
 pub use per_grade::{GradeRow, macro_f1, per_grade};
 pub use rank_correlation::{Correlations, correlations, kendall_tau_b, pearson, spearman};
 pub use report::{
-    GradeReport, RatedPair, RaterPairReport, RatersReport, Report, Statistic, rated_pairs, raters_report,
+    FileReport, GradeReport, RatedPair, RaterPairReport, RatersReport, Report, Statistic, rated_pairs,
+    raters_report,
 };
 pub use system_ranking::{SystemAgreement, system_agreement, tau_ap, tau_ap_symmetric};

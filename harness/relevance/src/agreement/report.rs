@@ -3,7 +3,8 @@
 use std::fmt;
 
 use rustc_hash::FxHashMap;
-use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 
 use super::cohen_kappa::{Weights, cohen_kappa};
 use super::confusion::{Confusion, OffScale, observed};
@@ -440,6 +441,16 @@ impl Serialize for Report {
         object.serialize_field("bootstrap", &self.bootstrap)?;
         object.end()
     }
+}
+
+/// A report and the name of what it is about: the whole document `graded agree` prints of one file of pairs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FileReport<'a> {
+    /// The agreement.
+    #[serde(flatten)]
+    pub report: &'a Report,
+    /// The file, as it was named.
+    pub file: &'a str,
 }
 
 impl Serialize for RaterPairReport {

@@ -1,0 +1,82 @@
+// What the native side says to the same cases: the `graded` binary, and `examples/scores.rs` for single vectors.
+
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { SAMPLE_DEPTH, agreements, evaluations, texts } from "./cases.mjs";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+/** Where the native programs lie; GRADED_BUILD names another folder, of a release for instance. */
+const built = process.env.GRADED_BUILD ?? join(root, "target", "debug");
+
+/** A path of the checkout. */
+export const at = (...parts) => join(root, ...parts);
+
+function call(program, args, options = {}) {
+  const done = spawnSync(program, args, { encoding: "utf8", maxBuffer: 1 << 30, ...options });
+  if (done.error) throw new Error(`${program}: ${done.error.message}`);
+  if (done.status !== 0) throw new Error(`${program} ${args.join(" ")}: ${done.stderr}`);
+  return done.stdout;
+}
+
+/** Runs `work` in a folder that is gone afterwards. */
+function inFolder(work) {
+  const folder = mkdtempSync(join(tmpdir(), "graded-wasm-"));
+  try {
+    return work(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const graded = (args, options) => call(join(built, "graded"), args, options);
+
+/** The embedded encoder's run over the sample: its text, and its lines as `query document score`. */
+function sampleRun(device) {
+  return inFolder((folder) => {
+    const file = join(folder, "sample.run");
+    const depth = ["--depth", String(SAMPLE_DEPTH)];
+    graded(["evaluate", "--dataset", "sample", "--encoder", "embedded", ...depth, "--save-run", file, "--device", device]);
+    return readFileSync(file, "utf8");
+  });
+}
+
+/** The repository's files that the cases need. */
+export function sampleFiles() {
+  const read = (name) => readFileSync(at("datasets", "sample", name), "utf8");
+  return {
+    sampleCorpus: read("corpus.jsonl"),
+    sampleQueries: read("queries.jsonl"),
+    sampleQrels: read(join("qrels", "test.tsv")),
+    sampleRun: sampleRun("simd"),
+  };
+}
+
+function evaluation(folder, { qrels, run, measures, options = {} }) {
+  writeFileSync(join(folder, "qrels"), qrels);
+  writeFileSync(join(folder, "run"), run);
+  const flags = ["--measures", measures, "--per-query", "--format", "json"];
+  if (options.ties) flags.push("--ties", options.ties);
+  if (options.intersect) flags.push("--intersect");
+  return graded(["evaluate", "--qrels", "qrels", "--run", "run", ...flags], { cwd: folder });
+}
+
+function agreement(folder, { name, pairs, columns, resamples, seed }) {
+  writeFileSync(join(folder, name), pairs);
+  const named = Object.entries(columns).flatMap(([role, column]) => [`--${role}`, column]);
+  const flags = ["--resamples", String(resamples), "--seed", String(seed), "--format", "json"];
+  return graded(["agree", "--pairs", name, ...named, ...flags], { cwd: folder });
+}
+
+/** The native answers, in the order and form of `answers` in cases.mjs. */
+export function nativeAnswers(files) {
+  return inFolder((folder) => ({
+    evaluations: evaluations(files).map((one) => evaluation(folder, one)),
+    agreements: agreements().map((one) => agreement(folder, one)),
+    scores: JSON.parse(call(join(built, "examples", "scores"), [], { input: JSON.stringify(texts()) })),
+    sampleRun: Object.fromEntries(["scalar", "simd"].map((device) => [device, sampleRun(device)])),
+  }));
+}

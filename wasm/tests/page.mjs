@@ -1,0 +1,21 @@
+// Answers in the page itself and in a worker, and posts both to the server that waits for them.
+
+import initialize, * as graded from "../web/wasm.js";
+import { answers } from "./cases.mjs";
+
+function fromWorker() {
+  const worker = new Worker(new URL("worker.mjs", import.meta.url), { type: "module" });
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = (event) => reject(new Error(`worker: ${event.message ?? "could not be loaded"}`));
+  });
+}
+
+async function everything() {
+  const files = await (await fetch("../files.json")).json();
+  await initialize();
+  return { page: answers(graded, files), worker: await fromWorker() };
+}
+
+const post = (body) => fetch("../answers", { method: "POST", body: JSON.stringify(body) });
+everything().then(post, (error) => post({ failed: `${error.stack ?? error}` }));
