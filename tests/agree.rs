@@ -37,7 +37,8 @@ fn predicted_against_human_answers_with_the_documented_keys() {
 #[test]
 fn the_same_seed_gives_the_same_intervals_on_any_number_of_threads() {
     let folder = Folder::new();
-    folder.write("pairs.csv", PAIRS);
+    let row = |at: usize| format!("{},d{at},{},{}\n", at / 4, (at * at / 7) % 4, (at * 13 / 5) % 4);
+    folder.write("pairs.csv", format!("query,doc,human,model\n{}", (0..200).map(row).collect::<String>()));
     let line = "agree --pairs pairs.csv --predicted model --seed 7";
     let one = folder.json(&format!("{line} --threads 1"));
     let two = folder.json(&format!("{line} --threads 2"));
@@ -84,7 +85,7 @@ fn two_sets_of_judgments_order_the_same_runs() {
 fn bad_pairs_are_refused_by_file_line_and_column() {
     let folder = Folder::new();
     folder.write("grade.csv", "query,doc,human,predicted\n1,a,3,3\n1,\"b\nc\",high,0\n");
-    folder.run("agree --pairs grade.csv").refused(&["grade.csv:3", "human", "high"]);
+    folder.run("agree --pairs grade.csv").refused(&["grade.csv:4", "human", "high"]);
     folder.write("pairs.csv", PAIRS);
     folder
         .run("agree --pairs pairs.csv --human nobody --predicted model")

@@ -61,7 +61,7 @@ fn a_collection_is_pulled_from_a_folder_by_manifest() {
     folder.write("mine.toml", &manifest);
     folder.run("data pull mine.toml --from home").ok();
     assert_eq!(folder.json("evaluate --dataset mine --encoder bm25")["measures"]["nDCG@10"], 1.0);
-    folder.write("wrong.toml", manifest.replace("bytes = 34", "bytes = 33").replace("\"mine\"", "\"wrong\""));
+    folder.write("wrong.toml", manifest.replace("bytes = 31", "bytes = 33").replace("\"mine\"", "\"wrong\""));
     folder.run("data pull wrong.toml --from home").refused(&["qrels/test.tsv", "33"]);
     assert!(!folder.path("cache/data/wrong").exists());
 }

@@ -110,7 +110,7 @@ fn labelled_pairs_rank_each_query_s_own_documents() {
     folder.write(
         "pairs.csv",
         "query_id,document_id,query,document,human\n\
-         1,a,kitchen sink smell,\"my sink stinks, fixed with baking soda\",3\n\
+         1,a,kitchen sink smell,\"smelly kitchen sink, fixed with baking soda\",3\n\
          1,b,kitchen sink smell,how to paint a kitchen wall,0\n\
          2,c,learn guitar chords,three easy guitar chords for beginners,3\n\
          2,d,learn guitar chords,\"electric guitar, unboxing\nand review\",1\n",
