@@ -13,7 +13,7 @@ pub fn root() -> anyhow::Result<PathBuf> {
     folder("GRADED_CACHE")
         .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("graded")))
         .or_else(|| folder("HOME").map(|home| home.join(".cache").join("graded")))
-        .ok_or_else(|| Usage::new("nowhere to keep files: set GRADED_CACHE to a folder"))
+        .ok_or_else(|| Usage::error("nowhere to keep files: set GRADED_CACHE to a folder"))
 }
 
 /// Pulled collections: one folder each, by name.

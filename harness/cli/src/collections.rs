@@ -39,8 +39,8 @@ pub fn open(name: &str, split: Option<&str>, memory_bytes: u64) -> anyhow::Resul
 
 fn unknown(name: &str) -> anyhow::Error {
     match Manifest::named(name) {
-        Some(_) => Usage::new(format!("{name}: not pulled yet; `graded data pull {name}` fetches it")),
-        None => Usage::new(format!("{name}: neither a folder nor a collection `graded data list` knows")),
+        Some(_) => Usage::error(format!("{name}: not pulled yet; `graded data pull {name}` fetches it")),
+        None => Usage::error(format!("{name}: neither a folder nor a collection `graded data list` knows")),
     }
 }
 
@@ -68,7 +68,7 @@ pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
     let (mut queries, mut documents) = (FxHashSet::default(), FxHashSet::default());
     for (pair, line) in read.pairs.iter().zip(&read.lines) {
         let (Some(query_text), Some(document_text)) = (&pair.query_text, &pair.document_text) else {
-            return Err(Usage::new(format!(
+            return Err(Usage::error(format!(
                 "{}:{line}: expected the texts of query and document",
                 file.display()
             )));
@@ -85,11 +85,11 @@ pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
             && first != grade
         {
             let found = format!("{}:{line}: the pair was graded {first} before, now {grade}", file.display());
-            return Err(Usage::new(found));
+            return Err(Usage::error(found));
         }
     }
     if collection.judgments.is_empty() {
-        return Err(Usage::new(format!("{}: no pair has a human grade", file.display())));
+        return Err(Usage::error(format!("{}: no pair has a human grade", file.display())));
     }
     Ok(collection)
 }
@@ -110,7 +110,9 @@ pub fn pull(manifest: &Manifest, from: Option<&Path>, options: &Options) -> anyh
     if let Some(file) = manifest.files.iter().find(|file| file.url.is_none()) {
         let home = manifest.homepage.as_deref().unwrap_or("its home");
         let wanted = format!("{}: {} cannot be fetched from an address", manifest.name, file.path);
-        return Err(Usage::new(format!("{wanted}; get it from {home} and name its folder with --from DIR")));
+        return Err(Usage::error(format!(
+            "{wanted}; get it from {home} and name its folder with --from DIR"
+        )));
     }
     for file in &manifest.files {
         fetch(manifest, file, &cache, options)?;

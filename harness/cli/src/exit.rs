@@ -20,7 +20,7 @@ pub struct Usage(String);
 
 impl Usage {
     /// An error that says what is wrong and what would be right.
-    pub fn new(message: impl Into<String>) -> anyhow::Error {
+    pub fn error(message: impl Into<String>) -> anyhow::Error {
         Self(message.into()).into()
     }
 }

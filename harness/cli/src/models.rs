@@ -75,7 +75,7 @@ pub fn manifest(name: &str) -> anyhow::Result<Manifest> {
     let manifests = manifests()?;
     let known = manifests.iter().map(|manifest| manifest.name.clone()).collect::<Vec<_>>().join(", ");
     let found = manifests.into_iter().find(|manifest| manifest.name == name);
-    found.ok_or_else(|| Usage::new(format!("{name}: not a model that can be pulled; known: {known}")))
+    found.ok_or_else(|| Usage::error(format!("{name}: not a model that can be pulled; known: {known}")))
 }
 
 /// Loads an encoder by name or path.
@@ -103,7 +103,7 @@ pub fn bundle(name: &str) -> anyhow::Result<Bundle> {
     let Some(path) = path else {
         let known = manifests()?.into_iter().any(|manifest| manifest.name == name);
         let hint = if known { format!("; `graded model pull {name}` fetches it") } else { String::new() };
-        return Err(Usage::new(format!(
+        return Err(Usage::error(format!(
             "{name}: no such encoder: neither `{EMBEDDED}`, nor `bm25`, nor a file or folder, nor in {}{hint}",
             pulled.parent().unwrap_or(&pulled).display()
         )));
@@ -194,7 +194,8 @@ impl Manifest {
 fn copy(folder: &Path, partial: &Path, file: &File) -> anyhow::Result<()> {
     let (source, target) = (folder.join(&file.path), partial.join(&file.path));
     std::fs::create_dir_all(target.parent().unwrap_or(partial))?;
-    std::fs::copy(&source, &target).map_err(|error| Usage::new(format!("{}: {error}", source.display())))?;
+    std::fs::copy(&source, &target)
+        .map_err(|error| Usage::error(format!("{}: {error}", source.display())))?;
     require_pinned(&target, file)
 }
 
@@ -209,7 +210,7 @@ fn require_pinned(path: &Path, file: &File) -> anyhow::Result<()> {
     }
     let found = pull::sha256(path)?;
     std::fs::remove_file(path).with_context(|| path.display().to_string())?;
-    Err(Usage::new(format!("{}: expected sha256 {}, found {found}", file.path, file.sha256)))
+    Err(Usage::error(format!("{}: expected sha256 {}, found {found}", file.path, file.sha256)))
 }
 
 fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
@@ -220,7 +221,7 @@ fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         if path.is_file() {
             bytes += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
             if bytes > LARGEST_BUNDLE_BYTES {
-                return Err(Usage::new(format!(
+                return Err(Usage::error(format!(
                     "{}: more than {LARGEST_BUNDLE_BYTES} bytes",
                     folder.display()
                 )));
@@ -232,7 +233,7 @@ fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Usage::new(format!("{}: {error}", path.display())))
+    std::fs::read(path).map_err(|error| Usage::error(format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The embedded bundle, and the fast tokenizer path over whole collections.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::path::Path;
 

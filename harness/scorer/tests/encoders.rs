@@ -4,7 +4,7 @@
 //! The tests over all-MiniLM-L6-v2 need its weights: set `GRADED_MINILM` to the unpacked sentence-transformers folder.
 //! Without it they print a line and pass.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Damaged and lying bundles: each is a typed error that names file and tensor, never a panic, never an allocation on the
 //! word of a header.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -72,12 +72,12 @@ enum ScaleName {
 /// Runs `graded agree`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let bootstrap = Bootstrap::new(command.resamples, command.level, options.seed)
-        .ok_or_else(|| Usage::new("expected --resamples of at least 1 and --level between 0 and 1"))?;
+        .ok_or_else(|| Usage::error("expected --resamples of at least 1 and --level between 0 and 1"))?;
     match (&command.pairs, &command.qrels, &command.against) {
         (Some(file), _, _) if command.raters.is_empty() => two_raters(file, command, &bootstrap, options),
         (Some(file), _, _) => many_raters(file, command, &bootstrap),
         (None, Some(truth), Some(against)) => two_judgments(truth, against, command, &bootstrap, options),
-        (None, _, _) => Err(Usage::new("expected --pairs FILE, or --qrels FILE --against FILE")),
+        (None, _, _) => Err(Usage::error("expected --pairs FILE, or --qrels FILE --against FILE")),
     }
 }
 
@@ -97,7 +97,7 @@ fn two_raters(
     say_columns(&pairs, options);
     for (column, name) in [(&pairs.columns.human, "--human"), (&pairs.columns.predicted, "--predicted")] {
         if column.is_none() {
-            return Err(Usage::new(format!(
+            return Err(Usage::error(format!(
                 "{}: which column holds the grade? name it with {name}",
                 file.display()
             )));
@@ -122,7 +122,7 @@ fn over_scale(
         if let Some(grade) = grades.find(|&grade| !scale.contains(grade)) {
             let (lowest, highest) = (scale.levels()[0].grade, scale.highest());
             let found = format!("{}:{line}: expected a grade of {lowest} to {highest}", file.display());
-            return Err(Usage::new(format!("{found} (scale {}), found {grade}", scale.name())));
+            return Err(Usage::error(format!("{found} (scale {}), found {grade}", scale.name())));
         }
     }
     let rated = agreement::rated_pairs(&pairs.pairs);
@@ -142,13 +142,13 @@ fn scale(name: ScaleName) -> Scale {
 
 fn many_raters(file: &Path, command: &Command, bootstrap: &Bootstrap) -> anyhow::Result<Finished> {
     if command.raters.len() < 2 {
-        return Err(Usage::new("--raters: expected at least two columns, separated by commas"));
+        return Err(Usage::error("--raters: expected at least two columns, separated by commas"));
     }
     let wanted = PairOptions { query: command.query.clone(), ..PairOptions::default() };
     let ratings = pairs::read_ratings(file, &command.raters, &wanted)?;
     let clusters = ratings.clusters().into_iter().map(|at| at as u32).collect::<Vec<_>>();
     let report = agreement::raters_report(&ratings.table, &clusters, bootstrap)
-        .map_err(|reason| Usage::new(format!("{}: {reason}", file.display())))?;
+        .map_err(|reason| Usage::error(format!("{}: {reason}", file.display())))?;
     Ok(say::many_raters(&file.display().to_string(), &report, &ratings.raters)?.into())
 }
 
@@ -171,13 +171,13 @@ fn two_judgments(
     }
     if rated.is_empty() {
         let (a, b) = (truth_path.display(), against_path.display());
-        return Err(Usage::new(format!("{a} and {b} judge no pair in common")));
+        return Err(Usage::error(format!("{a} and {b} judge no pair in common")));
     }
     let mut report = agreement::Report::of(&rated, bootstrap);
     report.unparsed = 0;
     let systems = match command.runs.len() {
         0 => None,
-        1 => return Err(Usage::new("--run: expected at least two runs to put in order, found 1")),
+        1 => return Err(Usage::error("--run: expected at least two runs to put in order, found 1")),
         _ => Some(system_orders(&truth, &against, command, bootstrap)?),
     };
     let name = format!("{} against {}", against_path.display(), truth_path.display());
@@ -198,7 +198,7 @@ fn system_orders(
 ) -> anyhow::Result<say::SystemOrders> {
     let measures = parse_measures(&command.measure)?;
     let [measure] = measures.as_slice() else {
-        return Err(Usage::new(format!("--measure: expected one measure, found {}", measures.len())));
+        return Err(Usage::error(format!("--measure: expected one measure, found {}", measures.len())));
     };
     // Only queries that both sets judge can order the systems by both.
     let both = |judgments: &Judgments, other: &Judgments| {
@@ -217,7 +217,7 @@ fn system_orders(
     };
     let (by_truth, by_against) = (values(&truth)?, values(&against)?);
     let agreement = system_agreement(&by_truth, &by_against, bootstrap)
-        .map_err(|reason| Usage::new(format!("--run: the orders cannot be compared: {reason}")))?;
+        .map_err(|reason| Usage::error(format!("--run: the orders cannot be compared: {reason}")))?;
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let rows = command.runs.iter().zip(by_truth.iter().zip(&by_against));
     let rows = rows.map(|(run, (a, b))| (run.display().to_string(), mean(a), mean(b))).collect();

@@ -157,5 +157,7 @@ fn find_manifest(name: &str) -> anyhow::Result<Manifest> {
         return Ok(Manifest::parse(&text, path)?);
     }
     let known = manifest::all().iter().map(|manifest| manifest.name.as_str()).collect::<Vec<_>>().join(", ");
-    Err(crate::exit::Usage::new(format!("{name}: neither a manifest file nor a known collection ({known})")))
+    Err(crate::exit::Usage::error(format!(
+        "{name}: neither a manifest file nor a known collection ({known})"
+    )))
 }

@@ -187,7 +187,7 @@ fn evaluate_runs(
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
     if command.save_run.is_some() {
-        return Err(Usage::new("--save-run: the rankings already are run files"));
+        return Err(Usage::error("--save-run: the rankings already are run files"));
     }
     let judgments = trec::read_judgments(judgments_path, &trec::JudgmentOptions::default())?;
     crate::collections::say_repetitions(&judgments, options);

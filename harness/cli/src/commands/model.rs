@@ -142,7 +142,7 @@ fn distill(command: &Distill, options: &Options) -> anyhow::Result<Finished> {
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Usage::new(format!("{}: {error}", path.display())))
+    std::fs::read_to_string(path).map_err(|error| Usage::error(format!("{}: {error}", path.display())))
 }
 
 fn export(name: &str, out: &Path) -> anyhow::Result<Finished> {

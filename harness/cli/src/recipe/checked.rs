@@ -83,7 +83,9 @@ impl RecipeFile {
         let source = source(&self.data)?;
         let brings_its_own = matches!(source, Source::Runs { .. });
         if brings_its_own && self.scorer.systems.is_some() {
-            return Err(Usage::new("run files bring their own scores: leave out scorer.systems (--encoder)"));
+            return Err(Usage::error(
+                "run files bring their own scores: leave out scorer.systems (--encoder)",
+            ));
         }
         let systems = match (&self.scorer.systems, brings_its_own) {
             (_, true) => Vec::new(),
@@ -93,7 +95,7 @@ impl RecipeFile {
         let fusions = parse_all("scorer.fuse", self.scorer.fuse.as_deref().unwrap_or_default())?;
         let depth = self.scorer.depth.unwrap_or(DEFAULT_DEPTH);
         if depth == 0 {
-            return Err(Usage::new("scorer.depth (--depth): expected at least 1, found 0"));
+            return Err(Usage::error("scorer.depth (--depth): expected at least 1, found 0"));
         }
         let judged_candidates =
             self.scorer.judged_candidates.unwrap_or(matches!(source, Source::Pairs { .. }));
@@ -194,13 +196,15 @@ fn source(data: &Data) -> anyhow::Result<Source> {
         (None, Some(judgments), None) if !data.runs.is_empty() => {
             Ok(Source::Runs { judgments: judgments.clone(), runs: data.runs.clone() })
         }
-        (None, Some(_), None) => Err(Usage::new("data.qrels (--qrels) needs at least one run file (--run)")),
+        (None, Some(_), None) => {
+            Err(Usage::error("data.qrels (--qrels) needs at least one run file (--run)"))
+        }
         (dataset, None, None) if data.runs.is_empty() => {
             let name = dataset.clone().unwrap_or_else(|| "sample".to_owned());
             Ok(Source::Collection { name, split })
         }
-        (None, None, None) => Err(Usage::new("data.runs (--run) needs a judgment file (--qrels)")),
-        _ => Err(Usage::new(
+        (None, None, None) => Err(Usage::error("data.runs (--run) needs a judgment file (--qrels)")),
+        _ => Err(Usage::error(
             "expected one of: a dataset (--dataset), judgments with runs (--qrels --run), labelled pairs (--pairs); \
              found several",
         )),
@@ -217,7 +221,7 @@ fn system(written: &str) -> anyhow::Result<SystemChoice> {
     let (parameters, analyzer) = written.split_once('/').unwrap_or((written, ""));
     let analyzer = (!analyzer.is_empty()).then_some(analyzer);
     Ok(SystemChoice::Bm25(
-        parameters.parse().map_err(|error| Usage::new(format!("scorer.systems: {error}")))?,
+        parameters.parse().map_err(|error| Usage::error(format!("scorer.systems: {error}")))?,
         parse_or_default("scorer.systems", analyzer)?,
     ))
 }
@@ -225,7 +229,7 @@ fn system(written: &str) -> anyhow::Result<SystemChoice> {
 fn measures(evaluation: &Evaluation) -> anyhow::Result<Vec<Measure>> {
     let written = evaluation.measures.as_ref().map(|names| names.join(" "));
     let names = written.as_deref().unwrap_or(DEFAULT_MEASURES);
-    parse_measures(names).map_err(|error| Usage::new(format!("evaluation.measures (--measures): {error}")))
+    parse_measures(names).map_err(|error| Usage::error(format!("evaluation.measures (--measures): {error}")))
 }
 
 fn self_hits(written: Option<&str>) -> anyhow::Result<Option<SelfHits>> {
@@ -233,7 +237,7 @@ fn self_hits(written: Option<&str>) -> anyhow::Result<Option<SelfHits>> {
         None => Ok(None),
         Some("keep") => Ok(Some(SelfHits::Keep)),
         Some("drop") => Ok(Some(SelfHits::Drop)),
-        Some(other) => Err(Usage::new(format!(
+        Some(other) => Err(Usage::error(format!(
             "evaluation.self_hits (--self-hits): expected keep or drop, found {other}"
         ))),
     }
@@ -244,7 +248,7 @@ where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
 {
-    names.iter().map(|name| name.parse().map_err(|error| Usage::new(format!("{key}: {error}")))).collect()
+    names.iter().map(|name| name.parse().map_err(|error| Usage::error(format!("{key}: {error}")))).collect()
 }
 
 fn parse_or_default<T>(key: &str, name: Option<&str>) -> anyhow::Result<T>
@@ -252,7 +256,9 @@ where
     T: std::str::FromStr + Default,
     T::Err: std::fmt::Display,
 {
-    name.map_or(Ok(T::default()), |name| name.parse().map_err(|error| Usage::new(format!("{key}: {error}"))))
+    name.map_or(Ok(T::default()), |name| {
+        name.parse().map_err(|error| Usage::error(format!("{key}: {error}")))
+    })
 }
 
 #[cfg(test)]
@@ -264,7 +270,7 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        format!("{:#}", complete(text).err().expect("this recipe must be refused"))
+        format!("{:#}", complete(text).expect_err("this recipe must be refused"))
     }
 
     #[test]

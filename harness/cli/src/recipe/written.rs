@@ -106,7 +106,7 @@ impl RecipeFile {
     /// When the file cannot be read or is not a recipe; names file, line and what was expected.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Usage::new(format!("{}: {error}", path.display())))?;
+            .map_err(|error| Usage::error(format!("{}: {error}", path.display())))?;
         Self::parse(&text).with_context(|| path.display().to_string())
     }
 
@@ -118,7 +118,7 @@ impl RecipeFile {
         toml::from_str(text).map_err(|error| {
             let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
             let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-            Usage::new(format!("line {line}: {}", error.message().replace('\n', " ")))
+            Usage::error(format!("line {line}: {}", error.message().replace('\n', " ")))
         })
     }
 }

@@ -215,7 +215,7 @@ impl Compared {
 fn compare(done: &Evaluated, baseline: &str, options: &Options) -> anyhow::Result<Vec<Compared>> {
     let names = done.systems.iter().map(|system| system.name.as_str()).collect::<Vec<_>>();
     let Some(base) = done.systems.iter().find(|system| system.name == baseline) else {
-        return Err(Usage::new(format!(
+        return Err(Usage::error(format!(
             "--baseline: expected one of {}, found {baseline}",
             names.join(", ")
         )));
@@ -236,7 +236,7 @@ fn compare(done: &Evaluated, baseline: &str, options: &Options) -> anyhow::Resul
     };
     let pairs = values.iter().map(|(base, system)| (base.as_slice(), system.as_slice())).collect::<Vec<_>>();
     let found = significance::compare(&pairs, &settings)
-        .map_err(|reason| Usage::new(format!("--baseline: nothing can be compared: {reason}")))?;
+        .map_err(|reason| Usage::error(format!("--baseline: nothing can be compared: {reason}")))?;
     Ok(what
         .into_iter()
         .zip(found)

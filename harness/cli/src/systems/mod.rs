@@ -80,7 +80,7 @@ impl<'c> Task<'c> {
     }
 
     fn ranking(&self, query: &'c Query, hits: Vec<(u32, f64)>) -> Ranking<'c> {
-        let hit = |(at, score)| Hit { document: &*self.collection.documents[at as usize].id, score };
+        let hit = |(at, score)| Hit { document: &self.collection.documents[at as usize].id, score };
         Ranking { query: &query.id, hits: hits.into_iter().map(hit).collect() }
     }
 }
