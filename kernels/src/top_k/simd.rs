@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use super::best::{Best, Candidate, Candidates};
+use super::best::{Best, Candidate, Candidates, Scored};
 use super::bounds::{DocumentBound, DocumentBounds, Margin, QueryBound};
 use super::documents::{Documents, Values, row_encoder};
 use super::kernels::{Block, Element, Hits, Kernels};
@@ -24,6 +24,9 @@ const BLOCK_BYTES: usize = 256 << 10;
 const CANDIDATE_BYTES: usize = 256 << 20;
 /// Up to this many queries, each document is read along its row; from there on queries fill tiles.
 const MOST_ROW_QUERIES: usize = 8;
+/// Undecided documents that a thread scores at a time, and how far ahead it asks for their rows.
+const PAIRS_AT_A_TIME: usize = 4096;
+const PAIRS_AHEAD: usize = 4;
 
 /// A type the documents can be scanned in.
 trait Scanned: Element + Send + Sync {
@@ -125,10 +128,22 @@ fn search_as<T: Scanned>(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]
     let workers = workers::count(pass.threads);
     let capacity = capacity(pass, T::CODES);
     let group = (CANDIDATE_BYTES / (workers * capacity * size_of::<Candidate>())).max(64);
-    for (index, best) in best.chunks_mut(group).enumerate() {
-        let first = index * group;
-        Group::<T>::new(pass, set, first..first + best.len(), capacity, best).search(workers, best);
+    let all: Vec<usize> = (0..best.len()).collect();
+    let share = assumed_share(T::CODES, pass.documents.columns());
+    for members in all.chunks(group) {
+        let failed = Group::<T>::new(pass, set, members, capacity, share, best).search(workers, best);
+        if !failed.is_empty() {
+            Group::<T>::new(pass, set, &failed, capacity, 0.0, best).search(workers, best);
+        }
     }
+}
+
+/// Which point of its interval a score is assumed to reach. The error of an 8-bit scan is a sum over the
+/// columns, the bound its largest value; where the columns' shares are independent, the sum stays well within three
+/// times the bound over the square root of the columns. Errors of an f32 scan are too small to matter.
+#[allow(clippy::cast_precision_loss)]
+fn assumed_share(codes: bool, columns: usize) -> f32 {
+    if codes { (0.5 - 1.5 / (columns as f32).sqrt()).max(0.0) } else { 0.0 }
 }
 
 /// Candidates a query's buffer may hold before it is compacted. The wide intervals of an 8-bit scan leave
@@ -145,15 +160,17 @@ struct Group<'p, T> {
     kernels: Kernels<T>,
     /// Whether queries are packed into tiles or lie one after the other.
     tiled: bool,
-    first: usize,
+    /// Which queries of the pass.
+    members: &'p [usize],
     /// Columns of a row as scanned.
     columns: usize,
     queries: Vec<T>,
     bounds: Vec<QueryBound>,
     documents: &'p DocumentBounds,
-    /// Per query: a score that `k` documents reach.
+    /// Per query: a score that `k` documents are assumed to reach.
     thresholds: Vec<Threshold>,
     capacity: usize,
+    share: f32,
     block_rows: usize,
     next_block: AtomicUsize,
 }
@@ -162,8 +179,9 @@ impl<'p, T: Scanned> Group<'p, T> {
     fn new(
         pass: &'p Pass<'p>,
         set: InstructionSet,
-        members: Range<usize>,
+        members: &'p [usize],
         capacity: usize,
+        share: f32,
         best: &[Best],
     ) -> Group<'p, T> {
         let kernels = T::kernels(set);
@@ -174,28 +192,29 @@ impl<'p, T: Scanned> Group<'p, T> {
             dot: similarity::simd::dot_with(set),
             kernels,
             tiled: members.len() > MOST_ROW_QUERIES,
-            first: members.start,
+            members,
             columns,
             queries: Vec::new(),
             bounds: Vec::new(),
             documents: pass.documents.bounds(pass.metric, T::CODES),
-            thresholds: best.iter().map(|best| Threshold::new(best.threshold())).collect(),
+            thresholds: members.iter().map(|query| Threshold::new(best[*query].threshold())).collect(),
             capacity,
+            share,
             block_rows: tiles.max(1) * kernels.documents,
             next_block: AtomicUsize::new(0),
         };
-        group.take_queries(members);
+        group.take_queries();
         group
     }
 
     /// Brings the queries into the form the kernels read.
-    fn take_queries(&mut self, members: Range<usize>) {
+    fn take_queries(&mut self) {
         let width = if self.tiled { self.kernels.width() } else { 1 };
-        self.queries = vec![T::default(); members.len().next_multiple_of(width) * self.columns];
+        self.queries = vec![T::default(); self.members.len().next_multiple_of(width) * self.columns];
         let mut scanned = vec![T::default(); self.columns];
-        for (index, query) in members.enumerate() {
+        for (index, query) in self.members.iter().enumerate() {
             scanned.fill(T::default());
-            let (values, norm) = (self.pass.queries.row(query), self.pass.query_norms[query]);
+            let (values, norm) = (self.pass.queries.row(*query), self.pass.query_norms[*query]);
             let offset = self.kernels.code_offset;
             self.bounds.push(T::query(values, norm, self.pass.metric, offset, &mut scanned));
             let tile = &mut self.queries[index / width * width * self.columns..];
@@ -205,27 +224,44 @@ impl<'p, T: Scanned> Group<'p, T> {
         }
     }
 
-    fn search(&self, workers: usize, best: &mut [Best]) {
-        let mut found = workers::run(workers, |_| Worker::new(self).run());
-        let queries = best.iter_mut().enumerate().map(|(query, best)| {
-            let candidates: Vec<_> =
-                found.iter_mut().map(|candidates| std::mem::take(&mut candidates[query])).collect();
-            (query, best, candidates)
-        });
-        let queries: Vec<_> = queries.collect();
-        workers::share(workers, queries.into_iter(), |(query, best, candidates)| {
-            let mut merged = Candidates::default();
-            candidates.into_iter().for_each(|mut candidates| merged.append(&mut candidates));
+    /// Searches all documents. Returns the queries for which the assumed thresholds did not hold, and leaves
+    /// what was found for them before as it was.
+    fn search(&self, workers: usize, best: &mut [Best]) -> Vec<usize> {
+        let found = workers::run(workers, |_| Worker::new(self).run());
+        let mut finals = Finals::new(self.members.len());
+        let mut found: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
+        for query in 0..self.members.len() {
+            let mut merged = Candidates::new(self.pass.k, self.share);
+            found.iter_mut().filter_map(Iterator::next).for_each(|mut other| merged.append(&mut other));
+            finals.add(query, merged.finish(self.pass.k, self.thresholds[query].get()));
+        }
+        self.score_undecided(workers, &mut finals.undecided);
+        let scored = finals.into_scored();
+        let borne_out = |(query, (scored, threshold)): &(usize, (Vec<Scored>, f32))| {
+            !best[self.members[*query]].offer_all(scored, *threshold)
+        };
+        scored.into_iter().enumerate().filter(borne_out).map(|(query, _)| self.members[query]).collect()
+    }
+
+    /// Scores by definition, documents in ascending order: rows that several queries ask for are read once,
+    /// and memory is walked in one direction.
+    fn score_undecided(&self, workers: usize, undecided: &mut [Undecided]) {
+        undecided.sort_unstable_by_key(|pair| (pair.id, pair.query));
+        workers::share(workers, undecided.chunks_mut(PAIRS_AT_A_TIME), |pairs| {
             let mut buffer = vec![0.0; self.pass.documents.columns()];
-            let fetch = |id| self.pass.documents.values().prefetch((id - self.pass.first_id) as usize);
-            let score = |id| self.score(query, id, &mut buffer);
-            merged.drain_into(best, self.thresholds[query].get(), fetch, score);
+            for index in 0..pairs.len() {
+                if let Some(next) = pairs.get(index + PAIRS_AHEAD) {
+                    self.pass.documents.values().prefetch((next.id - self.pass.first_id) as usize);
+                }
+                let pair = &mut pairs[index];
+                pair.score = self.score(pair.query as usize, pair.id, &mut buffer);
+            }
         });
     }
 
     /// The defined score of a document.
     fn score(&self, query: usize, id: u32, buffer: &mut [f32]) -> f32 {
-        score(self.pass, self.dot, self.first + query, (id - self.pass.first_id) as usize, buffer)
+        score(self.pass, self.dot, self.members[query], (id - self.pass.first_id) as usize, buffer)
     }
 
     /// The rows of the next block nobody has taken.
@@ -233,6 +269,46 @@ impl<'p, T: Scanned> Group<'p, T> {
         let start = self.next_block.fetch_add(1, Ordering::Relaxed) * self.block_rows;
         let rows = self.pass.documents.rows();
         (start < rows).then(|| start..(start + self.block_rows).min(rows))
+    }
+}
+
+/// A document that may be among the best of a query and has yet to be scored.
+struct Undecided {
+    id: u32,
+    query: u32,
+    score: f32,
+}
+
+/// What is left when all documents have been scanned.
+struct Finals {
+    undecided: Vec<Undecided>,
+    /// Per query: what has its score, and a score that `k` documents are assumed to reach.
+    scored: Vec<(Vec<Scored>, f32)>,
+}
+
+impl Finals {
+    fn new(queries: usize) -> Finals {
+        Finals { undecided: Vec::new(), scored: Vec::with_capacity(queries) }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // a group's candidate buffers would not fit for more queries
+    fn add(&mut self, query: usize, (candidates, threshold): (Vec<Candidate>, f32)) {
+        let mut scored = Vec::with_capacity(candidates.len());
+        for Candidate { id, lower, upper } in candidates {
+            if lower == upper {
+                scored.push(Scored { score: lower, id });
+            } else {
+                self.undecided.push(Undecided { id, query: query as u32, score: 0.0 });
+            }
+        }
+        self.scored.push((scored, threshold));
+    }
+
+    fn into_scored(mut self) -> Vec<(Vec<Scored>, f32)> {
+        for Undecided { id, query, score } in self.undecided {
+            self.scored[query as usize].0.push(Scored { score, id });
+        }
+        self.scored
     }
 }
 
@@ -270,7 +346,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
     fn new(group: &'g Group<'g, T>) -> Worker<'g, T> {
         Worker {
             group,
-            candidates: group.bounds.iter().map(|_| Candidates::default()).collect(),
+            candidates: group.bounds.iter().map(|_| Candidates::new(group.pass.k, group.share)).collect(),
             tail: Tail::new(group.kernels.documents, group.columns),
             hits: Box::new(Hits::new()),
             products: vec![0.0; group.block_rows],
@@ -401,7 +477,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     fn make_room(&mut self, query: usize) {
         let group = self.group;
-        if self.candidates[query].len() < group.capacity {
+        if !self.candidates[query].is_full() {
             return;
         }
         let known = group.thresholds[query].get();
