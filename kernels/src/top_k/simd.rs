@@ -1,13 +1,15 @@
 //! The scan: blocks of documents shared among threads, register tiles of queries over each block, a threshold
 //! and a buffer of candidates per query and thread.
 //!
-//! A query's threshold is a score that `k` documents are known to reach, lowered by the error bound of the
+//! A query's threshold is a score that `k` documents are assumed to reach, lowered by the error bound of the
 //! block; nearly every tile stays below it and costs one comparison per register. Threads raise each other's
 //! thresholds. When a buffer is full it is compacted (`best.rs`); at the end the buffers of all threads are
-//! merged and what is left is scored by definition.
+//! merged and what is left is scored by definition, in the order of the documents. Where the scores then do
+//! not bear out what was assumed, the query is searched again on proven thresholds alone.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::best::{Best, Candidate, Candidates, Scored};
 use super::bounds::{DocumentBound, DocumentBounds, Margin, QueryBound};
@@ -24,8 +26,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 const CANDIDATE_BYTES: usize = 256 << 20;
 /// Up to this many queries, each document is read along its row; from there on queries fill tiles.
 const MOST_ROW_QUERIES: usize = 8;
-/// Undecided documents that a thread scores at a time, and how far ahead it asks for their rows.
-const PAIRS_AT_A_TIME: usize = 4096;
+/// How many documents before it is scored a row is asked for.
 const PAIRS_AHEAD: usize = 4;
 
 /// A type the documents can be scanned in.
@@ -228,35 +229,54 @@ impl<'p, T: Scanned> Group<'p, T> {
     /// what was found for them before as it was.
     fn search(&self, workers: usize, best: &mut [Best]) -> Vec<usize> {
         let found = workers::run(workers, |_| Worker::new(self).run());
-        let mut finals = Finals::new(self.members.len());
         let mut found: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
-        for query in 0..self.members.len() {
+        let mut lists = best.iter_mut().enumerate();
+        let open = self.members.iter().enumerate().filter_map(|(query, member)| {
+            let (_, best) = lists.find(|(list, _)| list == member)?;
+            let candidates = found.iter_mut().filter_map(Iterator::next).collect();
+            Some(Open { query, best, candidates })
+        });
+        let mut open: Vec<Open<'_>> = open.collect();
+        let failed = Mutex::new(Vec::new());
+        let share = open.len().div_ceil(workers);
+        workers::share(workers, open.chunks_mut(share), |open| {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).extend(self.close(open));
+        });
+        let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.sort_unstable();
+        failed
+    }
+
+    /// Scores what the scan left undecided and returns the queries whose threshold did not hold.
+    fn close(&self, open: &mut [Open<'_>]) -> Vec<usize> {
+        let mut finals = Finals::default();
+        for (slot, open) in open.iter_mut().enumerate() {
             let mut merged = Candidates::new(self.pass.k, self.share);
-            found.iter_mut().filter_map(Iterator::next).for_each(|mut other| merged.append(&mut other));
-            finals.add(query, merged.finish(self.pass.k, self.thresholds[query].get()));
+            open.candidates.iter_mut().for_each(|other| merged.append(other));
+            finals.add(slot, open.query, merged.finish(self.pass.k, self.thresholds[open.query].get()));
         }
-        self.score_undecided(workers, &mut finals.undecided);
-        let scored = finals.into_scored();
-        let borne_out = |(query, (scored, threshold)): &(usize, (Vec<Scored>, f32))| {
-            !best[self.members[*query]].offer_all(scored, *threshold)
-        };
-        scored.into_iter().enumerate().filter(borne_out).map(|(query, _)| self.members[query]).collect()
+        self.score_undecided(&mut finals.undecided);
+        let mut failed = Vec::new();
+        for (open, (scored, threshold)) in open.iter_mut().zip(finals.into_scored()) {
+            if !open.best.offer_all(&scored, threshold) {
+                failed.push(self.members[open.query]);
+            }
+        }
+        failed
     }
 
     /// Scores by definition, documents in ascending order: rows that several queries ask for are read once,
     /// and memory is walked in one direction.
-    fn score_undecided(&self, workers: usize, undecided: &mut [Undecided]) {
+    fn score_undecided(&self, undecided: &mut [Undecided]) {
         undecided.sort_unstable_by_key(|pair| (pair.id, pair.query));
-        workers::share(workers, undecided.chunks_mut(PAIRS_AT_A_TIME), |pairs| {
-            let mut buffer = vec![0.0; self.pass.documents.columns()];
-            for index in 0..pairs.len() {
-                if let Some(next) = pairs.get(index + PAIRS_AHEAD) {
-                    self.pass.documents.values().prefetch((next.id - self.pass.first_id) as usize);
-                }
-                let pair = &mut pairs[index];
-                pair.score = self.score(pair.query as usize, pair.id, &mut buffer);
+        let mut buffer = vec![0.0; self.pass.documents.columns()];
+        for index in 0..undecided.len() {
+            if let Some(next) = undecided.get(index + PAIRS_AHEAD) {
+                self.pass.documents.values().prefetch((next.id - self.pass.first_id) as usize);
             }
-        });
+            let pair = &mut undecided[index];
+            pair.score = self.score(pair.query as usize, pair.id, &mut buffer);
+        }
     }
 
     /// The defined score of a document.
@@ -272,14 +292,25 @@ impl<'p, T: Scanned> Group<'p, T> {
     }
 }
 
+/// A query whose documents have all been scanned.
+struct Open<'b> {
+    query: usize,
+    best: &'b mut Best,
+    /// From each worker.
+    candidates: Vec<Candidates>,
+}
+
 /// A document that may be among the best of a query and has yet to be scored.
 struct Undecided {
     id: u32,
     query: u32,
+    /// Where the query stands among those closed together.
+    slot: u32,
     score: f32,
 }
 
-/// What is left when all documents have been scanned.
+/// What is left of some queries when all documents have been scanned.
+#[derive(Default)]
 struct Finals {
     undecided: Vec<Undecided>,
     /// Per query: what has its score, and a score that `k` documents are assumed to reach.
@@ -287,26 +318,23 @@ struct Finals {
 }
 
 impl Finals {
-    fn new(queries: usize) -> Finals {
-        Finals { undecided: Vec::new(), scored: Vec::with_capacity(queries) }
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // a group's candidate buffers would not fit for more queries
-    fn add(&mut self, query: usize, (candidates, threshold): (Vec<Candidate>, f32)) {
+    #[allow(clippy::cast_possible_truncation)] // memory holds no buffers for that many queries
+    fn add(&mut self, slot: usize, query: usize, (candidates, threshold): (Vec<Candidate>, f32)) {
         let mut scored = Vec::with_capacity(candidates.len());
         for Candidate { id, lower, upper } in candidates {
             if lower == upper {
                 scored.push(Scored { score: lower, id });
             } else {
-                self.undecided.push(Undecided { id, query: query as u32, score: 0.0 });
+                let (query, slot) = (query as u32, slot as u32);
+                self.undecided.push(Undecided { id, query, slot, score: 0.0 });
             }
         }
         self.scored.push((scored, threshold));
     }
 
     fn into_scored(mut self) -> Vec<(Vec<Scored>, f32)> {
-        for Undecided { id, query, score } in self.undecided {
-            self.scored[query as usize].0.push(Scored { score, id });
+        for Undecided { id, slot, score, .. } in self.undecided {
+            self.scored[slot as usize].0.push(Scored { score, id });
         }
         self.scored
     }
