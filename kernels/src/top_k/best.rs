@@ -56,6 +56,19 @@ impl Best {
         self.heap.peek().map_or(f32::NEG_INFINITY, |last| last.score)
     }
 
+    /// Takes in `scored` if that leaves no document out whose score is below `threshold`: false, and nothing
+    /// changed, unless `k` documents reach it.
+    #[must_use]
+    pub fn offer_all(&mut self, scored: &[Scored], threshold: f32) -> bool {
+        let mut heap = self.clone();
+        scored.iter().for_each(|scored| heap.offer(*scored));
+        let reached = heap.threshold() >= threshold;
+        if reached {
+            *self = heap;
+        }
+        reached
+    }
+
     /// Best first.
     pub fn into_ranked(self) -> Vec<Scored> {
         self.heap.into_sorted_vec()
@@ -70,14 +83,36 @@ pub(crate) struct Candidate {
     pub upper: f32,
 }
 
+impl Candidate {
+    /// A point of the interval: its lower end for `share` 0, its middle for 1/2.
+    #[inline(always)]
+    fn at(&self, share: f32) -> f32 {
+        // An unbounded interval gives NaN, which `max` leaves out.
+        (self.lower + share * (self.upper - self.lower)).max(self.lower)
+    }
+}
+
 /// The documents of a query that may still be among its best `k`.
-#[derive(Debug, Default)]
+///
+/// A score that `k` documents reach rules out every document whose interval ends below it. Proven is only the
+/// `k`-th largest lower end; but errors hardly ever come near their bound, so a point further up the
+/// intervals (`share`) may be assumed instead, which leaves far fewer documents undecided. What was assumed
+/// is checked when the best documents have been scored.
+#[derive(Debug)]
 pub(crate) struct Candidates {
     entries: Vec<Candidate>,
-    lowers: Vec<f32>,
+    ends: Vec<f32>,
+    /// Which point of an interval its score is assumed to reach.
+    share: f32,
+    /// Entries at which the buffer is worth compacting.
+    limit: usize,
 }
 
 impl Candidates {
+    pub fn new(k: usize, share: f32) -> Candidates {
+        Candidates { entries: Vec::new(), ends: Vec::new(), share, limit: 2 * k + 64 }
+    }
+
     #[inline(always)]
     pub fn push(&mut self, candidate: Candidate) {
         self.entries.push(candidate);
@@ -87,25 +122,30 @@ impl Candidates {
         self.entries.len()
     }
 
+    /// Whether so many have come in since the last compaction that another one pays.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= self.limit
+    }
+
     /// Drops what cannot be among the best `k` any more, until no more than half of `capacity` (at least `k`)
-    /// is left, and returns the score that at least `k` documents reach. Three steps, each dearer than the
-    /// one before: compare the intervals, score the `k` most promising, score all.
-    pub fn compact(
-        &mut self,
-        k: usize,
-        capacity: usize,
-        known: f32,
-        mut score: impl FnMut(u32) -> f32,
-    ) -> f32 {
-        let enough = (capacity / 2).max(k);
-        let mut threshold = known.max(self.kth_lower(k));
+    /// is left, and returns the score that at least `k` documents are assumed to reach. Three steps, each
+    /// dearer than the one before: compare the intervals, score the `k` most promising, score all.
+    pub fn compact(&mut self, k: usize, capacity: usize, known: f32, score: impl FnMut(u32) -> f32) -> f32 {
+        let threshold = self.shrink(k, (capacity / 2).max(k), known, score);
+        self.limit = (2 * self.len()).clamp(2 * k + 64, capacity.max(2 * k + 64));
+        threshold
+    }
+
+    fn shrink(&mut self, k: usize, enough: usize, known: f32, mut score: impl FnMut(u32) -> f32) -> f32 {
+        let mut threshold = known.max(self.reached(k));
         self.drop_below(threshold);
         if self.len() <= enough {
             return threshold;
         }
         self.entries.select_nth_unstable_by(k - 1, |a, b| b.upper.total_cmp(&a.upper));
         self.settle(k, &mut score);
-        threshold = threshold.max(self.kth_lower(k));
+        threshold = threshold.max(self.reached(k));
         self.drop_below(threshold);
         if self.len() <= enough {
             return threshold;
@@ -114,7 +154,7 @@ impl Candidates {
         self.settle(all, &mut score);
         self.entries.sort_unstable_by(|a, b| b.lower.total_cmp(&a.lower).then(a.id.cmp(&b.id)));
         self.entries.truncate(k);
-        threshold.max(self.kth_lower(k))
+        threshold.max(self.reached(k))
     }
 
     /// Replaces the intervals of the first `count` entries by their scores.
@@ -127,47 +167,27 @@ impl Candidates {
         }
     }
 
-    /// The `k`-th largest lower end: at least `k` documents score that much. None do when there are fewer.
-    fn kth_lower(&mut self, k: usize) -> f32 {
+    /// The score that at least `k` documents are assumed to reach. None do when there are fewer.
+    fn reached(&mut self, k: usize) -> f32 {
         if self.len() < k {
             return f32::NEG_INFINITY;
         }
-        self.lowers.clear();
-        self.lowers.extend(self.entries.iter().map(|candidate| candidate.lower));
-        *self.lowers.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+        let share = self.share;
+        self.ends.clear();
+        self.ends.extend(self.entries.iter().map(|candidate| candidate.at(share)));
+        *self.ends.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
     }
 
     fn drop_below(&mut self, threshold: f32) {
         self.entries.retain(|candidate| candidate.upper >= threshold);
     }
 
-    /// Scores what may still rank, most promising first, and offers it; `known` is a score that at least
-    /// `k` documents reach. Each document is announced to `fetch` some time before it is scored. Leaves no
-    /// candidate behind.
-    pub fn drain_into(
-        &mut self,
-        best: &mut Best,
-        known: f32,
-        fetch: impl Fn(u32),
-        mut score: impl FnMut(u32) -> f32,
-    ) {
-        const AHEAD: usize = 4;
-        let threshold = known.max(self.kth_lower(best.k));
+    /// Drops what cannot be among the best `k` once every document has been seen and gives up the rest, with
+    /// the score that at least `k` documents are assumed to reach.
+    pub fn finish(mut self, k: usize, known: f32) -> (Vec<Candidate>, f32) {
+        let threshold = known.max(self.reached(k));
         self.drop_below(threshold);
-        self.entries.sort_unstable_by(|a, b| b.upper.total_cmp(&a.upper));
-        self.entries.iter().take(AHEAD).for_each(|next| fetch(next.id));
-        for (index, candidate) in self.entries.iter().enumerate() {
-            if candidate.upper < best.threshold() {
-                break;
-            }
-            if let Some(next) = self.entries.get(index + AHEAD) {
-                fetch(next.id);
-            }
-            let settled = candidate.lower == candidate.upper;
-            let score = if settled { candidate.lower } else { score(candidate.id) };
-            best.offer(Scored { score, id: candidate.id });
-        }
-        self.entries.clear();
+        (self.entries, threshold)
     }
 
     /// Takes over the candidates of another worker.

@@ -158,7 +158,8 @@ pub struct Documents<'a> {
 type BoundsCache = [[OnceLock<DocumentBounds>; 2]; 2];
 
 impl<'a> Documents<'a> {
-    /// Checks the values and measures the length of each row, in one pass over them.
+    /// Checks the values and measures the length of each row, in one pass over them, on every thread of the
+    /// current rayon pool: call it inside `ThreadPool::install` to use fewer.
     ///
     /// # Errors
     /// [`Error::Empty`] without rows or columns, [`Error::TooManyDocuments`] beyond 32-bit ids,
@@ -179,7 +180,8 @@ impl<'a> Documents<'a> {
     /// Adds an 8-bit copy, a quarter of the size of f32, that [`Device::Simd`] scans in place of the values.
     /// Documents that the copy's error bound cannot rule out are scored from the values themselves, so ids
     /// and scores stay the same. Documents of more than 65,536 columns are left without a copy; int8
-    /// documents are their own copy where their rows have a multiple of four columns.
+    /// documents are their own copy where their rows have a multiple of four columns. Runs, like
+    /// [`new`](Self::new), on every thread of the current rayon pool.
     #[must_use]
     pub fn with_codes(mut self) -> Documents<'a> {
         if self.codes.is_none() && self.columns() <= MAX_CODE_COLUMNS {

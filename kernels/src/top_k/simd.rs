@@ -1,15 +1,17 @@
 //! The scan: blocks of documents shared among threads, register tiles of queries over each block, a threshold
 //! and a buffer of candidates per query and thread.
 //!
-//! A query's threshold is a score that `k` documents are known to reach, lowered by the error bound of the
+//! A query's threshold is a score that `k` documents are assumed to reach, lowered by the error bound of the
 //! block; nearly every tile stays below it and costs one comparison per register. Threads raise each other's
 //! thresholds. When a buffer is full it is compacted (`best.rs`); at the end the buffers of all threads are
-//! merged and what is left is scored by definition.
+//! merged and what is left is scored by definition, in the order of the documents. Where the scores then do
+//! not bear out what was assumed, the query is searched again on proven thresholds alone.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use super::best::{Best, Candidate, Candidates};
+use super::best::{Best, Candidate, Candidates, Scored};
 use super::bounds::{DocumentBound, DocumentBounds, Margin, QueryBound};
 use super::documents::{Documents, Values, row_encoder};
 use super::kernels::{Block, Element, Hits, Kernels};
@@ -24,6 +26,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 const CANDIDATE_BYTES: usize = 256 << 20;
 /// Up to this many queries, each document is read along its row; from there on queries fill tiles.
 const MOST_ROW_QUERIES: usize = 8;
+/// How many documents before it is scored a row is asked for.
+const PAIRS_AHEAD: usize = 4;
 
 /// A type the documents can be scanned in.
 trait Scanned: Element + Send + Sync {
@@ -125,10 +129,22 @@ fn search_as<T: Scanned>(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]
     let workers = workers::count(pass.threads);
     let capacity = capacity(pass, T::CODES);
     let group = (CANDIDATE_BYTES / (workers * capacity * size_of::<Candidate>())).max(64);
-    for (index, best) in best.chunks_mut(group).enumerate() {
-        let first = index * group;
-        Group::<T>::new(pass, set, first..first + best.len(), capacity, best).search(workers, best);
+    let all: Vec<usize> = (0..best.len()).collect();
+    let share = assumed_share(T::CODES, pass.documents.columns());
+    for members in all.chunks(group) {
+        let failed = Group::<T>::new(pass, set, members, capacity, share, best).search(workers, best);
+        if !failed.is_empty() {
+            Group::<T>::new(pass, set, &failed, capacity, 0.0, best).search(workers, best);
+        }
     }
+}
+
+/// Which point of its interval a score is assumed to reach. The error of an 8-bit scan is a sum over the
+/// columns, the bound its largest value; where the columns' shares are independent, the sum stays well within three
+/// times the bound over the square root of the columns. Errors of an f32 scan are too small to matter.
+#[allow(clippy::cast_precision_loss)]
+fn assumed_share(codes: bool, columns: usize) -> f32 {
+    if codes { (0.5 - 1.5 / (columns as f32).sqrt()).max(0.0) } else { 0.0 }
 }
 
 /// Candidates a query's buffer may hold before it is compacted. The wide intervals of an 8-bit scan leave
@@ -145,15 +161,17 @@ struct Group<'p, T> {
     kernels: Kernels<T>,
     /// Whether queries are packed into tiles or lie one after the other.
     tiled: bool,
-    first: usize,
+    /// Which queries of the pass.
+    members: &'p [usize],
     /// Columns of a row as scanned.
     columns: usize,
     queries: Vec<T>,
     bounds: Vec<QueryBound>,
     documents: &'p DocumentBounds,
-    /// Per query: a score that `k` documents reach.
+    /// Per query: a score that `k` documents are assumed to reach.
     thresholds: Vec<Threshold>,
     capacity: usize,
+    share: f32,
     block_rows: usize,
     next_block: AtomicUsize,
 }
@@ -162,8 +180,9 @@ impl<'p, T: Scanned> Group<'p, T> {
     fn new(
         pass: &'p Pass<'p>,
         set: InstructionSet,
-        members: Range<usize>,
+        members: &'p [usize],
         capacity: usize,
+        share: f32,
         best: &[Best],
     ) -> Group<'p, T> {
         let kernels = T::kernels(set);
@@ -174,28 +193,29 @@ impl<'p, T: Scanned> Group<'p, T> {
             dot: similarity::simd::dot_with(set),
             kernels,
             tiled: members.len() > MOST_ROW_QUERIES,
-            first: members.start,
+            members,
             columns,
             queries: Vec::new(),
             bounds: Vec::new(),
             documents: pass.documents.bounds(pass.metric, T::CODES),
-            thresholds: best.iter().map(|best| Threshold::new(best.threshold())).collect(),
+            thresholds: members.iter().map(|query| Threshold::new(best[*query].threshold())).collect(),
             capacity,
+            share,
             block_rows: tiles.max(1) * kernels.documents,
             next_block: AtomicUsize::new(0),
         };
-        group.take_queries(members);
+        group.take_queries();
         group
     }
 
     /// Brings the queries into the form the kernels read.
-    fn take_queries(&mut self, members: Range<usize>) {
+    fn take_queries(&mut self) {
         let width = if self.tiled { self.kernels.width() } else { 1 };
-        self.queries = vec![T::default(); members.len().next_multiple_of(width) * self.columns];
+        self.queries = vec![T::default(); self.members.len().next_multiple_of(width) * self.columns];
         let mut scanned = vec![T::default(); self.columns];
-        for (index, query) in members.enumerate() {
+        for (index, query) in self.members.iter().enumerate() {
             scanned.fill(T::default());
-            let (values, norm) = (self.pass.queries.row(query), self.pass.query_norms[query]);
+            let (values, norm) = (self.pass.queries.row(*query), self.pass.query_norms[*query]);
             let offset = self.kernels.code_offset;
             self.bounds.push(T::query(values, norm, self.pass.metric, offset, &mut scanned));
             let tile = &mut self.queries[index / width * width * self.columns..];
@@ -205,27 +225,63 @@ impl<'p, T: Scanned> Group<'p, T> {
         }
     }
 
-    fn search(&self, workers: usize, best: &mut [Best]) {
-        let mut found = workers::run(workers, |_| Worker::new(self).run());
-        let queries = best.iter_mut().enumerate().map(|(query, best)| {
-            let candidates: Vec<_> =
-                found.iter_mut().map(|candidates| std::mem::take(&mut candidates[query])).collect();
-            (query, best, candidates)
+    /// Searches all documents. Returns the queries for which the assumed thresholds did not hold, and leaves
+    /// what was found for them before as it was.
+    fn search(&self, workers: usize, best: &mut [Best]) -> Vec<usize> {
+        let found = workers::run(workers, |_| Worker::new(self).run());
+        let mut found: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
+        let mut lists = best.iter_mut().enumerate();
+        let open = self.members.iter().enumerate().filter_map(|(query, member)| {
+            let (_, best) = lists.find(|(list, _)| list == member)?;
+            let candidates = found.iter_mut().filter_map(Iterator::next).collect();
+            Some(Open { query, best, candidates })
         });
-        let queries: Vec<_> = queries.collect();
-        workers::share(workers, queries.into_iter(), |(query, best, candidates)| {
-            let mut merged = Candidates::default();
-            candidates.into_iter().for_each(|mut candidates| merged.append(&mut candidates));
-            let mut buffer = vec![0.0; self.pass.documents.columns()];
-            let fetch = |id| self.pass.documents.values().prefetch((id - self.pass.first_id) as usize);
-            let score = |id| self.score(query, id, &mut buffer);
-            merged.drain_into(best, self.thresholds[query].get(), fetch, score);
+        let mut open: Vec<Open<'_>> = open.collect();
+        let failed = Mutex::new(Vec::new());
+        let share = open.len().div_ceil(workers);
+        workers::share(workers, open.chunks_mut(share), |open| {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).extend(self.close(open));
         });
+        let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.sort_unstable();
+        failed
+    }
+
+    /// Scores what the scan left undecided and returns the queries whose threshold did not hold.
+    fn close(&self, open: &mut [Open<'_>]) -> Vec<usize> {
+        let mut finals = Finals::default();
+        for (slot, open) in open.iter_mut().enumerate() {
+            let mut merged = Candidates::new(self.pass.k, self.share);
+            open.candidates.iter_mut().for_each(|other| merged.append(other));
+            finals.add(slot, open.query, merged.finish(self.pass.k, self.thresholds[open.query].get()));
+        }
+        self.score_undecided(&mut finals.undecided);
+        let mut failed = Vec::new();
+        for (open, (scored, threshold)) in open.iter_mut().zip(finals.into_scored()) {
+            if !open.best.offer_all(&scored, threshold) {
+                failed.push(self.members[open.query]);
+            }
+        }
+        failed
+    }
+
+    /// Scores by definition, documents in ascending order: rows that several queries ask for are read once,
+    /// and memory is walked in one direction.
+    fn score_undecided(&self, undecided: &mut [Undecided]) {
+        undecided.sort_unstable_by_key(|pair| (pair.id, pair.query));
+        let mut buffer = vec![0.0; self.pass.documents.columns()];
+        for index in 0..undecided.len() {
+            if let Some(next) = undecided.get(index + PAIRS_AHEAD) {
+                self.pass.documents.values().prefetch((next.id - self.pass.first_id) as usize);
+            }
+            let pair = &mut undecided[index];
+            pair.score = self.score(pair.query as usize, pair.id, &mut buffer);
+        }
     }
 
     /// The defined score of a document.
     fn score(&self, query: usize, id: u32, buffer: &mut [f32]) -> f32 {
-        score(self.pass, self.dot, self.first + query, (id - self.pass.first_id) as usize, buffer)
+        score(self.pass, self.dot, self.members[query], (id - self.pass.first_id) as usize, buffer)
     }
 
     /// The rows of the next block nobody has taken.
@@ -233,6 +289,54 @@ impl<'p, T: Scanned> Group<'p, T> {
         let start = self.next_block.fetch_add(1, Ordering::Relaxed) * self.block_rows;
         let rows = self.pass.documents.rows();
         (start < rows).then(|| start..(start + self.block_rows).min(rows))
+    }
+}
+
+/// A query whose documents have all been scanned.
+struct Open<'b> {
+    query: usize,
+    best: &'b mut Best,
+    /// From each worker.
+    candidates: Vec<Candidates>,
+}
+
+/// A document that may be among the best of a query and has yet to be scored.
+struct Undecided {
+    id: u32,
+    query: u32,
+    /// Where the query stands among those closed together.
+    slot: u32,
+    score: f32,
+}
+
+/// What is left of some queries when all documents have been scanned.
+#[derive(Default)]
+struct Finals {
+    undecided: Vec<Undecided>,
+    /// Per query: what has its score, and a score that `k` documents are assumed to reach.
+    scored: Vec<(Vec<Scored>, f32)>,
+}
+
+impl Finals {
+    #[allow(clippy::cast_possible_truncation)] // memory holds no buffers for that many queries
+    fn add(&mut self, slot: usize, query: usize, (candidates, threshold): (Vec<Candidate>, f32)) {
+        let mut scored = Vec::with_capacity(candidates.len());
+        for Candidate { id, lower, upper } in candidates {
+            if lower == upper {
+                scored.push(Scored { score: lower, id });
+            } else {
+                let (query, slot) = (query as u32, slot as u32);
+                self.undecided.push(Undecided { id, query, slot, score: 0.0 });
+            }
+        }
+        self.scored.push((scored, threshold));
+    }
+
+    fn into_scored(mut self) -> Vec<(Vec<Scored>, f32)> {
+        for Undecided { id, slot, score, .. } in self.undecided {
+            self.scored[slot as usize].0.push(Scored { score, id });
+        }
+        self.scored
     }
 }
 
@@ -270,7 +374,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
     fn new(group: &'g Group<'g, T>) -> Worker<'g, T> {
         Worker {
             group,
-            candidates: group.bounds.iter().map(|_| Candidates::default()).collect(),
+            candidates: group.bounds.iter().map(|_| Candidates::new(group.pass.k, group.share)).collect(),
             tail: Tail::new(group.kernels.documents, group.columns),
             hits: Box::new(Hits::new()),
             products: vec![0.0; group.block_rows],
@@ -401,7 +505,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     fn make_room(&mut self, query: usize) {
         let group = self.group;
-        if self.candidates[query].len() < group.capacity {
+        if !self.candidates[query].is_full() {
             return;
         }
         let known = group.thresholds[query].get();

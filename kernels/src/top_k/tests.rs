@@ -200,6 +200,42 @@ fn a_residual_along_the_query() {
     }
 }
 
+/// Two documents whose copies promise far more than they hold, as no independent errors would: the threshold
+/// that is assumed from them rules out all the better ones, in later blocks, until the check finds it out.
+#[test]
+fn promises_that_do_not_hold() {
+    let signs: Vec<f32> = noise(62, 100).iter().map(|value| value.signum()).collect();
+    let query: Vec<f32> = std::iter::once(0.0).chain(signs.iter().copied()).collect();
+    let row = |share: f32, columns: usize| {
+        let values =
+            signs.iter().enumerate().map(move |(j, sign)| if j < columns { sign * share } else { 0.0 });
+        std::iter::once(127.0).chain(values).collect::<Vec<f32>>()
+    };
+    let rows = scaled(9000);
+    let mut documents = row(0.0, 0).repeat(rows);
+    for promising in [0, 1] {
+        documents[promising * 101..][..101].copy_from_slice(&row(0.51, 100));
+    }
+    let better = [rows - 7, rows - 4, rows - 1];
+    for better in better {
+        documents[better * 101..][..101].copy_from_slice(&row(1.0, 70));
+    }
+    let documents = Documents::new(matrix(&documents, 101)).unwrap().with_codes();
+    let mut queries = query.repeat(20);
+    queries[5 * 101..6 * 101].copy_from_slice(&noise(63, 101)); // one that has nothing to take back
+    for queries in [&queries[..101], &queries] {
+        let queries = matrix(queries, 101);
+        let expected = sorted(queries, &documents, 2, Metric::Dot);
+        assert_eq!(expected.row(0).0, [better[0] as u32, better[1] as u32]);
+        for engine in engines() {
+            for threads in [1, 3] {
+                let found = search_on(engine, queries, &documents, 2, Metric::Dot, threads);
+                assert_same(&found, &expected, &format!("{engine:?}"));
+            }
+        }
+    }
+}
+
 #[test]
 fn every_element_type() {
     let (rows, columns) = (scaled(700), 36);
