@@ -382,7 +382,7 @@ impl<'g> Queries<'g> {
     fn search(&mut self, chunk: &Chunk) -> Result<()> {
         let mut first = 0;
         while first < chunk.rows {
-            let round = (GROWTH * self.seen).max(self.capacity - self.k).next_multiple_of(TILE);
+            let round = ((GROWTH * self.seen).max(self.capacity - self.k) / TILE).max(1) * TILE;
             let rows = first..(first + round).min(chunk.rows);
             first = rows.end;
             self.seen += rows.len();

@@ -12,6 +12,8 @@ use crate::similarity::tests::any_finite;
 fn engines() -> Vec<Engine> {
     let mut engines = vec![Engine::Scalar];
     engines.extend(InstructionSet::all_available().map(Engine::Simd));
+    #[cfg(feature = "cuda")]
+    engines.extend(crate::Device::Cuda.available().is_ok().then_some(Engine::Cuda));
     engines
 }
 
