@@ -137,16 +137,15 @@ static u8* guarded_shared(unsigned bytes) {
 }
 
 void launch(const char* kernel, Index grid, Index block, unsigned shared_bytes, const std::function<void()>& body) {
-    static thread_local Machine own;
-    static thread_local unsigned launches = 0;
-    machine = &own;
+    if (!machine) machine = new Machine(); // one a host thread, kept: thread-local storage itself must stay small
+    Machine& own = *machine;
     own.kernel = kernel;
     own.grid = grid;
     own.block = block;
     own.shared_bytes = shared_bytes;
     own.shared = guarded_shared(shared_bytes);
     own.body = &body;
-    unsigned number = ++launches;
+    unsigned number = ++own.launches;
     for (unsigned y = 0; y < grid.y; ++y) {
         for (unsigned x = 0; x < grid.x; ++x) run_block({x, y, 0}, number++ % 5);
     }

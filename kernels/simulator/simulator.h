@@ -57,6 +57,8 @@ struct Machine {
     Barrier warps[32];
     unsigned warp_threads[32] = {};
     uint64_t exchange[32][32][4];
+    const u16* rows[32];
+    unsigned launches = 0;
     u8* shared = nullptr;
     unsigned shared_bytes = 0;
     uint64_t random = 88172645463325252ull;
@@ -198,7 +200,7 @@ template <int PENDING> inline void copies_wait() {
 // Lane l names row l % 8 of matrix l / 8; it receives from each matrix the pair of values 2 (l % 4) of row l / 4.
 inline const u16* const* matrix_rows(const u16* row) {
     auto& slots = simulator::machine->exchange[simulator::machine->current->warp];
-    static thread_local const u16* rows[32];
+    auto& rows = simulator::machine->rows;
     slots[simulator::machine->current->lane][0] = reinterpret_cast<uint64_t>(row);
     simulator::warp_barrier();
     for (u32 lane = 0; lane < 32; ++lane) rows[lane] = reinterpret_cast<const u16*>(slots[lane][0]);

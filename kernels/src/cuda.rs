@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DeviceRepr, DriverError, HostSlice,
-    LaunchConfig, PinnedHostSlice, PushKernelArg, ValidAsZeroBits,
+    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DeviceRepr, DriverError,
+    HostSlice, LaunchConfig, PinnedHostSlice, PushKernelArg, ValidAsZeroBits,
 };
 use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 
@@ -239,7 +239,11 @@ impl Gpu {
     }
 
     /// The first values of a buffer, once all work before is done.
-    pub fn download<T: DeviceRepr + Default + Clone>(&self, buffer: &Buffer<T>, count: usize) -> Result<Vec<T>> {
+    pub fn download<T: DeviceRepr + Default + Clone>(
+        &self,
+        buffer: &Buffer<T>,
+        count: usize,
+    ) -> Result<Vec<T>> {
         let mut values = vec![T::default(); count];
         if count > 0 {
             let source = buffer.slice.slice(..count);

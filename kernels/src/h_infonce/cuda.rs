@@ -6,9 +6,9 @@
 //! embeddings. Besides inputs and gradients the device holds O(B + pairs) values, the square, and for each query
 //! and share of the documents a maximum and a sum.
 
+use super::Options;
 use super::labels::SparseLabels;
 use super::simd::Embeddings;
-use super::Options;
 use crate::cuda::{Argument, Buffer, COLUMN_STEP, Gpu, RING_BYTES, Source, THREADS, TILE, gpu, source};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
@@ -360,9 +360,10 @@ impl Batch {
     pub fn device_bytes(&self) -> (usize, usize) {
         let floats = [&self.weights, &self.pairs, &self.maxima, &self.sums, &self.largest, &self.shifts];
         let words = [&self.offsets, &self.listed];
-        let (gradients, square) = self.backward.as_ref().map_or((0, 0), |space| {
-            (space.queries.bytes() + space.documents.bytes(), space.square.bytes())
-        });
+        let (gradients, square) = self
+            .backward
+            .as_ref()
+            .map_or((0, 0), |space| (space.queries.bytes() + space.documents.bytes(), space.square.bytes()));
         let state = floats.iter().map(|buffer| buffer.bytes()).sum::<usize>()
             + words.iter().map(|buffer| buffer.bytes()).sum::<usize>()
             + self.labels.bytes()

@@ -144,10 +144,13 @@ fn the_public_functions_on_the_gpu() {
         return;
     }
     let batch = batch(40, 200, 48, 80);
-    let run = || loss_and_gradients(batch.queries(), batch.documents(), batch.labels(), batch.options, Device::Cuda);
+    let run = || {
+        loss_and_gradients(batch.queries(), batch.documents(), batch.labels(), batch.options, Device::Cuda)
+    };
     let found = run().unwrap();
     assert_eq!(found, run().unwrap());
-    let alone = loss(batch.queries(), batch.documents(), batch.labels(), batch.options, Device::Cuda).unwrap();
+    let alone =
+        loss(batch.queries(), batch.documents(), batch.labels(), batch.options, Device::Cuda).unwrap();
     assert_eq!(found.loss, alone);
     let truth = batch.truth();
     let plain = plain_bf16(&batch);

@@ -27,7 +27,9 @@ use super::best::{Best, Scored};
 use super::bounds::DocumentBound;
 use super::documents::{Documents, Values};
 use super::{Accumulator, Engine, Pass, TopK};
-use crate::cuda::{Argument, Buffer, COLUMN_STEP, Gpu, RING_BYTES, Source, THREADS, TILE, Uploader, bytes_of, gpu, source};
+use crate::cuda::{
+    Argument, Buffer, COLUMN_STEP, Gpu, RING_BYTES, Source, THREADS, TILE, Uploader, bytes_of, gpu, source,
+};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::similarity::{Dot, Metric};
@@ -53,8 +55,7 @@ const SPARE_BYTES: usize = 256 << 20;
 pub(super) fn search(pass: &Pass<'_>, dot: Dot, best: &mut [Best]) -> Result<()> {
     let gpu = gpu()?;
     require_k(pass.k)?;
-    let asked =
-        Asked { queries: pass.queries, norms: pass.query_norms, k: pass.k, metric: pass.metric };
+    let asked = Asked { queries: pass.queries, norms: pass.query_norms, k: pass.k, metric: pass.metric };
     let mut groups: Vec<Queries<'_>> = Vec::new();
     let size = group_size(pass.k);
     for (index, best) in best.chunks(size).enumerate() {
@@ -62,7 +63,8 @@ pub(super) fn search(pass: &Pass<'_>, dot: Dot, best: &mut [Best]) -> Result<()>
     }
     let mut uploader = gpu.uploader()?;
     let chunks = chunks(gpu, pass)?;
-    let mut next = Some(Chunk::load(gpu, &mut uploader, pass.documents, pass.metric, pass.first_id, chunks[0].clone())?);
+    let mut next =
+        Some(Chunk::load(gpu, &mut uploader, pass.documents, pass.metric, pass.first_id, chunks[0].clone())?);
     for upcoming in 1..=chunks.len() {
         let Some(current) = next.take() else { break };
         next = thread::scope(|scope| {
@@ -73,7 +75,8 @@ pub(super) fn search(pass: &Pass<'_>, dot: Dot, best: &mut [Best]) -> Result<()>
                 })
             });
             let searched = groups.iter_mut().try_for_each(|queries| queries.search(&current));
-            let loaded = loading.map(|loading| loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let loaded = loading
+                .map(|loading| loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             searched.and_then(|()| loaded.transpose())
         })?;
     }
@@ -109,11 +112,8 @@ fn chunks(gpu: &Gpu, pass: &Pass<'_>) -> Result<Vec<Range<usize>>> {
     let row_bytes = row_bytes(pass.documents);
     let free = gpu.free_memory()?;
     let usable = free.saturating_sub(SPARE_BYTES.min(free / 2));
-    let rows_at_a_time = if rows * row_bytes <= usable {
-        rows
-    } else {
-        (usable / 2 / row_bytes / TILE).max(1) * TILE
-    };
+    let rows_at_a_time =
+        if rows * row_bytes <= usable { rows } else { (usable / 2 / row_bytes / TILE).max(1) * TILE };
     Ok((0..rows).step_by(rows_at_a_time).map(|first| first..(first + rows_at_a_time).min(rows)).collect())
 }
 
@@ -197,8 +197,10 @@ impl Chunk {
         let bounds: Vec<DocumentBound> =
             rows.clone().map(|row| DocumentBound::of(documents, row, metric, false)).collect();
         let weights: Vec<f32> = bounds.iter().map(|bound| bound.weight).collect();
-        let tile_norms: Vec<f32> =
-            bounds.chunks(TILE).map(|tile| tile.iter().fold(0.0, |norm, bound| bound.norm.max(norm))).collect();
+        let tile_norms: Vec<f32> = bounds
+            .chunks(TILE)
+            .map(|tile| tile.iter().fold(0.0, |norm, bound| bound.norm.max(norm)))
+            .collect();
         let scale = |row: usize| documents.values().scale(row);
         let norms: Vec<f64> = match metric {
             Metric::Dot => Vec::new(),
@@ -407,7 +409,8 @@ impl<'g> Queries<'g> {
     }
 
     fn scan(&mut self, chunk: &Chunk, rows: Range<usize>) -> Result<()> {
-        let kernel = self.gpu.kernel(&SOURCE, "top_k_scan", THREADS, RING_BYTES + 4 * TILE * size_of::<f32>())?;
+        let kernel =
+            self.gpu.kernel(&SOURCE, "top_k_scan", THREADS, RING_BYTES + 4 * TILE * size_of::<f32>())?;
         let tiles = rows.len().div_ceil(TILE);
         let per_block = TILES_PER_BLOCK.max(tiles.div_ceil(MOST_BLOCKS));
         let tile = rows.start / TILE;

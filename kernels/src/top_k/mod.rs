@@ -121,7 +121,9 @@ impl Engine {
             Engine::Scalar => similarity::scalar::dot,
             Engine::Simd(set) => similarity::simd::dot_with(set),
             #[cfg(feature = "cuda")]
-            Engine::Cuda => InstructionSet::best().map_or(similarity::scalar::dot, similarity::simd::dot_with),
+            Engine::Cuda => {
+                InstructionSet::best().map_or(similarity::scalar::dot, similarity::simd::dot_with)
+            }
         }
     }
 }
