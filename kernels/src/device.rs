@@ -56,6 +56,9 @@ impl Device {
         match self {
             Device::Scalar => Ok(()),
             Device::Simd => InstructionSet::best().map(|_| ()).ok_or(Unavailable::NoVectorInstructions),
+            #[cfg(feature = "cuda")]
+            Device::Cuda => crate::cuda::available(),
+            #[cfg(not(feature = "cuda"))]
             Device::Cuda => Err(Unavailable::CudaNotBuilt),
         }
     }

@@ -138,6 +138,15 @@ pub enum Error {
         reason: Unavailable,
     },
 
+    /// The GPU was there and failed: out of memory, a lost device, a kernel that does not compile.
+    #[error("GPU, {operation}: {reason}")]
+    Cuda {
+        /// What was being done, or the kernel's name.
+        operation: &'static str,
+        /// The driver's or compiler's words.
+        reason: String,
+    },
+
     /// The labelled pairs of a batch do not fit it.
     #[error(transparent)]
     Labels(#[from] crate::h_infonce::LabelsError),

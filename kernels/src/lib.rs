@@ -4,6 +4,8 @@
 //! the definition in plain loops, `simd.rs` the same on vector instructions. This crate never hears of text,
 //! files, clocks or the environment.
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod error;
 pub mod h_infonce;

@@ -53,12 +53,15 @@
 //!   (`max |q| max |d|`, over `tau` or not, by Cauchy-Schwarz). Within that range no score or exponential
 //!   overflows, whatever the temperature; a gradient that does is an error, not an infinity.
 //! - [`Device::Scalar`] is the definition, term by term; it is quadratic in a query's documents.
-//! - An explicit device is used or refused, never replaced.
+//! - An explicit device is used or refused, never replaced. [`Device::Cuda`] rounds the embeddings to bf16 first
+//!   and their `G` on the way (`cuda.rs`); it takes embeddings, not given scores.
 //!
 //! # For another device
 //! Implement what `simd::embeddings` and `simd::scores` do: they get checked operands and the `factor`, and
 //! return the loss per query in f64 (already times `factor`) with the gradients in f32 (likewise).
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod labels;
 mod levels;
 mod product;
@@ -168,6 +171,10 @@ pub fn loss(
             labels,
             options,
         )),
+        #[cfg(feature = "cuda")]
+        Processor::Cuda => {
+            Ok(finish(cuda::embedding_loss(queries, documents, labels, options)?, labels, options))
+        }
     }
 }
 
@@ -189,6 +196,8 @@ pub fn loss_and_gradients(
             simd::Embeddings { loss: plain.loss, queries: plain.queries, documents: plain.documents }
         }
         Processor::Simd(set) => simd::embeddings(set, queries, documents, labels, options, factor),
+        #[cfg(feature = "cuda")]
+        Processor::Cuda => cuda::embeddings(queries, documents, labels, options)?,
     };
     require_finite_gradient("gradient of the queries", &output.queries)?;
     require_finite_gradient("gradient of the documents", &output.documents)?;
@@ -215,6 +224,8 @@ pub fn score_loss(
     let per_query = match processor(device)? {
         Processor::Scalar => scalar::scores(scores, labels, terms(options, factor)).0,
         Processor::Simd(set) => simd::score_loss(set, scores, labels, options, factor),
+        #[cfg(feature = "cuda")]
+        Processor::Cuda => return Err(scores_stay_on_the_chip()),
     };
     Ok(finish(per_query, labels, options))
 }
@@ -233,6 +244,8 @@ pub fn score_loss_and_gradients(
     let (per_query, gradient) = match processor(device)? {
         Processor::Scalar => scalar::scores(scores, labels, terms(options, factor)),
         Processor::Simd(set) => simd::scores(set, scores, labels, options, factor),
+        #[cfg(feature = "cuda")]
+        Processor::Cuda => return Err(scores_stay_on_the_chip()),
     };
     require_finite_gradient("gradient of the scores", &gradient)?;
     let inverse_temperature = f64::from(options.temperature) * inner_product(scores, &gradient);
@@ -242,6 +255,15 @@ pub fn score_loss_and_gradients(
 enum Processor {
     Scalar,
     Simd(Option<InstructionSet>),
+    #[cfg(feature = "cuda")]
+    Cuda,
+}
+
+/// On a GPU the scores are the kernels' own; a matrix of them would be the B x N this loss avoids.
+#[cfg(feature = "cuda")]
+fn scores_stay_on_the_chip() -> Error {
+    let operation = "H-InfoNCE of a given score matrix";
+    Error::Device { device: Device::Cuda, reason: Unavailable::NotImplemented { operation } }
 }
 
 fn processor(device: Device) -> Result<Processor> {
@@ -249,9 +271,10 @@ fn processor(device: Device) -> Result<Processor> {
     match device {
         Device::Scalar => Ok(Processor::Scalar),
         Device::Simd => Ok(Processor::Simd(InstructionSet::best())),
-        Device::Cuda => {
-            Err(Error::Device { device, reason: Unavailable::NotImplemented { operation: "H-InfoNCE" } })
-        }
+        #[cfg(feature = "cuda")]
+        Device::Cuda => Ok(Processor::Cuda),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda => Err(Error::Device { device, reason: Unavailable::CudaNotBuilt }),
     }
 }
 

@@ -7,6 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::matrix::Real;
 
+#[cfg(feature = "cuda")]
+#[path = "cuda_tests.rs"]
+mod cuda_tests;
+
 /// A device, and for SIMD the instruction set.
 #[derive(Clone, Copy, Debug)]
 enum Runner {

@@ -14,6 +14,8 @@
 
 mod best;
 mod bounds;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod documents;
 mod kernels;
 mod scalar;
@@ -95,6 +97,8 @@ pub struct Accumulator<'a> {
 enum Engine {
     Scalar,
     Simd(InstructionSet),
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 impl Engine {
@@ -105,7 +109,10 @@ impl Engine {
             (Device::Scalar, _) => Ok(Engine::Scalar),
             (Device::Simd, Some(set)) => Ok(Engine::Simd(set)),
             (Device::Simd, None) => refuse(Unavailable::NoVectorInstructions),
-            (Device::Cuda, _) => refuse(Unavailable::NotImplemented { operation: "top_k" }),
+            #[cfg(feature = "cuda")]
+            (Device::Cuda, _) => Ok(Engine::Cuda),
+            #[cfg(not(feature = "cuda"))]
+            (Device::Cuda, _) => refuse(Unavailable::CudaNotBuilt),
         }
     }
 
@@ -113,6 +120,10 @@ impl Engine {
         match self {
             Engine::Scalar => similarity::scalar::dot,
             Engine::Simd(set) => similarity::simd::dot_with(set),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda => {
+                InstructionSet::best().map_or(similarity::scalar::dot, similarity::simd::dot_with)
+            }
         }
     }
 }
@@ -184,6 +195,8 @@ impl<'a> Accumulator<'a> {
         match self.engine {
             Engine::Scalar => scalar::search(&pass, &mut self.best),
             Engine::Simd(set) => simd::search(&pass, set, &mut self.best),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda => cuda::search(&pass, self.engine.dot(), &mut self.best)?,
         }
         self.documents = total;
         Ok(())

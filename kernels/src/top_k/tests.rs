@@ -9,9 +9,15 @@ use super::bounds::{DocumentBound, QueryBound};
 use super::*;
 use crate::similarity::tests::any_finite;
 
+#[cfg(feature = "cuda")]
+#[path = "cuda_tests.rs"]
+mod cuda_tests;
+
 fn engines() -> Vec<Engine> {
     let mut engines = vec![Engine::Scalar];
     engines.extend(InstructionSet::all_available().map(Engine::Simd));
+    #[cfg(feature = "cuda")]
+    engines.extend(cuda_tests::has_real_gpu().then_some(Engine::Cuda));
     engines
 }
 

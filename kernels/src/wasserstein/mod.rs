@@ -158,7 +158,9 @@ fn distance(predicted: &[f64], target: &[f64], columns: usize, device: Device) -
         Device::Scalar => Ok(scalar::distance(predicted, target, columns)),
         Device::Simd => Ok(simd::distance(InstructionSet::best(), predicted, target, columns)),
         Device::Cuda => {
-            Err(Error::Device { device, reason: Unavailable::NotImplemented { operation: "WS2" } })
+            // A Q x Q singular value decomposition in f64: a processor's work, small beside the encoder's.
+            let operation = "WS2 (a small singular value decomposition in f64)";
+            Err(Error::Device { device, reason: Unavailable::NotImplemented { operation } })
         }
     }
 }
