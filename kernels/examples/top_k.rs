@@ -6,6 +6,9 @@
 //! time), `peak` (fused multiply-adds per second on one thread, in FLOP/s). Each answer is a number: seconds,
 //! for the `-1` kinds per query. After `f32` and `codes` the output file holds Q x k ids, then Q x k scores.
 
+// A program, not the library: it reads files and clocks.
+#![allow(clippy::disallowed_methods)]
+
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::time::Instant;
