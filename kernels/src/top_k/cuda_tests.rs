@@ -58,13 +58,11 @@ fn sorted_and_equal_on_the_gpu() {
 fn near_ties_on_the_gpu() {
     let (rows, columns) = (2000, 40);
     let base = noise(9, columns);
-    let documents: Vec<f32> = (0..rows)
-        .flat_map(|row| {
-            let step = (row * 7919 % rows) as f32 * 1e-6;
-            base.iter().map(move |value| value * (1.0 + step)).collect::<Vec<_>>()
-        })
-        .collect();
-    let queries = noise(10, 3 * columns);
+    let mut documents = noise(11, rows * columns);
+    for row in documents.chunks_mut(columns) {
+        row.iter_mut().zip(&base).for_each(|(value, base)| *value = base * (1.0 + 1e-4 * *value));
+    }
+    let queries = noise(10, 20 * columns);
     check_on_gpu(matrix(&queries, columns), &Documents::new(matrix(&documents, columns)).unwrap(), 50);
 }
 

@@ -94,11 +94,7 @@ top_k_scan(const u16* queries, u32 query_count, u32 padded, const float* factors
             for (u32 j = 0; j < 8u; ++j) {
                 const float score = sums.at[m][j / 2u][h * 2u + j % 2u] * weight[j] * factor[query];
                 const u32 row = column0 + sum_column(j / 2u, j % 2u);
-#ifdef BUG_STRICT_THRESHOLD
-                if (!(score > limit)) continue;
-#else
                 if (score < limit) continue; // NaN passes
-#endif
 #ifdef BUG_MASK
                 if (query0 + query >= query_count || row > rows) continue;
 #else
