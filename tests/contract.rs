@@ -92,3 +92,69 @@ fn the_number_of_threads_changes_nothing() {
     };
     assert_eq!(values("1"), values("2"));
 }
+
+#[test]
+fn a_run_is_saved_only_when_the_evaluation_stands() {
+    let folder = Folder::new();
+    folder.run("evaluate --encoder bm25 --baseline absent --save-run run").refused(&["absent"]);
+    assert_eq!(folder.names(), Vec::<String>::new());
+    folder.write("set/corpus.jsonl", "{\"_id\":\"a b\",\"text\":\"one\"}\n");
+    folder.write("set/queries.jsonl", "{\"_id\":\"q\",\"text\":\"one\"}\n");
+    folder.write("set/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\ta b\t1\n");
+    folder.run("evaluate --dataset set --encoder bm25 --save-run run").refused(&["a b"]);
+    assert_eq!(folder.names(), ["set"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_is_written_through_a_link_and_a_device_stays_a_device() {
+    let folder = Folder::new();
+    folder.write("target", "before");
+    std::os::unix::fs::symlink(folder.path("target"), folder.path("link")).unwrap();
+    folder.run("evaluate --encoder bm25 --save-run link").ok();
+    assert!(std::fs::symlink_metadata(folder.path("link")).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(folder.path("target")).unwrap().contains(" Q0 "));
+    folder.run("evaluate --encoder bm25 --save-run /dev/null").ok();
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    folder.run("model export embedded --out set").ok();
+    std::fs::create_dir(folder.path("folder")).unwrap();
+    folder.run("model export embedded --out folder").refused(&["folder"]);
+}
+
+#[test]
+fn nothing_to_average_over_is_no_result() {
+    let folder = Folder::new();
+    folder.write("qrels", QRELS);
+    folder.write("run", "q9 Q0 a 1 2.5 tag\n");
+    folder.run("evaluate --qrels qrels --run run --intersect").refused(&["no judged query"]);
+}
+
+#[test]
+fn what_does_not_apply_to_run_files_is_refused_or_done() {
+    let folder = Folder::new();
+    folder.write("qrels", QRELS);
+    folder.write("a.run", RUN);
+    folder.write("b.run", "q1 Q0 b 1 9 b\nq1 Q0 a 2 8 b\nq2 Q0 a 1 1 b\n");
+    folder.run("evaluate --qrels qrels --run a.run --split test").refused(&["--split"]);
+    folder.run("evaluate --qrels qrels --run a.run --judged-candidates").refused(&["--judged-candidates"]);
+    folder.run("evaluate --qrels qrels --run a.run --encoder bm25").refused(&["--encoder"]);
+    let fused = folder.json("evaluate --qrels qrels --run a.run --run b.run --fuse rrf --measures RR@10 --per-query");
+    let systems = fused["systems"].as_array().unwrap();
+    assert_eq!(systems.len(), 3);
+    // Both documents of q1 are fused to the same score: the id decides, and b stands first.
+    assert_eq!(systems[2]["queries"]["q1"]["RR@10"], 0.5);
+    let depth = folder.json("evaluate --qrels qrels --run b.run --measures RR@10 --depth 1");
+    assert_eq!(depth["measures"]["RR@10"], 0.5);
+}
+
+#[test]
+fn absurd_numbers_are_refused_before_anything_is_allocated() {
+    let folder = Folder::new();
+    folder.write("pairs.csv", "query,doc,human,predicted\n1,a,1,1\n2,b,0,1\n");
+    folder.run("agree --pairs pairs.csv --resamples 4000000000").refused(&["1000000"]);
+    folder.run("agree --pairs pairs.csv --raters human,human").refused(&["twice"]);
+    assert_eq!(folder.run("evaluate --threads 100000").code, 2);
+    folder.write("not-a-bundle", "just text");
+    folder.run("model inspect not-a-bundle").refused(&["not-a-bundle", "bundle"]);
+    folder.run("evaluate --dataset sample --split nope").refused(&["nope", "test"]);
+}

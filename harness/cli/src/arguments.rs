@@ -1,7 +1,5 @@
 //! The command line as written: what clap reads, checked only as far as one flag alone can be.
 
-use std::num::NonZeroUsize;
-
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
@@ -53,9 +51,12 @@ pub struct Options {
     /// Where the kernels run; a device named here is used or refused, never replaced
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Everywhere")]
     pub device: DeviceChoice,
-    /// How many threads to use [default: one per core]
-    #[arg(long, global = true, value_name = "N", help_heading = "Everywhere")]
-    pub threads: Option<NonZeroUsize>,
+    /// How many threads to use, at most 256 [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Everywhere")]
+    pub threads: Option<u16>,
+    /// How many bytes of files and vectors to hold in memory at a time, such as 512M or 8G
+    #[arg(long, global = true, value_name = "BYTES", default_value = "4G", value_parser = parse_bytes, help_heading = "Everywhere")]
+    pub memory: u64,
     /// The seed of everything drawn at random
     #[arg(long, global = true, value_name = "N", default_value_t = 42, help_heading = "Everywhere")]
     pub seed: u64,
@@ -84,7 +85,7 @@ impl Options {
     /// # Errors
     /// When the pool cannot be started.
     pub fn start_threads(&self) -> anyhow::Result<()> {
-        let threads = self.threads.map_or(0, NonZeroUsize::get);
+        let threads = self.threads.map_or(0, usize::from);
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         Ok(())
     }
@@ -105,13 +106,40 @@ impl Options {
     }
 }
 
+/// `512M`, `8G`, `1000000`.
+fn parse_bytes(written: &str) -> Result<u64, String> {
+    let digits = written.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match written[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I')
+    {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err("expected a number of bytes such as 512M or 8G".to_owned()),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "expected a number of bytes such as 512M or 8G".to_owned())?;
+    number.checked_mul(1 << unit).filter(|&bytes| bytes > 0).ok_or_else(|| "out of range".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_are_read_as_people_write_them() {
+        assert_eq!(parse_bytes("1000000").unwrap(), 1_000_000);
+        assert_eq!(parse_bytes("512M").unwrap(), 512 << 20);
+        assert_eq!(parse_bytes("8GiB").unwrap(), 8 << 30);
+        assert!(parse_bytes("0").is_err() && parse_bytes("G").is_err() && parse_bytes("-1").is_err());
+        assert!(parse_bytes("99999999999T").is_err() && parse_bytes("5X").is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use crate::exit::Usage;
 
 /// `$GRADED_CACHE`, else `$XDG_CACHE_HOME/graded`, else `~/.cache/graded`.
@@ -31,19 +33,48 @@ pub fn embeddings() -> anyhow::Result<PathBuf> {
     Ok(root()?.join("embeddings"))
 }
 
-/// Writes `bytes` to `path` whole or not at all: a sibling temporary file, then a rename.
+/// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// When the folder cannot be made or the file not written.
+/// When it cannot be read, is no regular file, or is larger.
+pub fn read_whole(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+    let wrong = |what: String| Usage::error(format!("{}: {what}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(wrong("expected a regular file".to_owned()));
+    }
+    if metadata.len() > most {
+        return Err(wrong(format!("expected at most {most} bytes, found {}", metadata.len())));
+    }
+    std::fs::read(path).map_err(|error| wrong(error.to_string()))
+}
+
+/// Writes `bytes` to `path` whole or not at all: a sibling temporary file, then a rename. A link is followed, and what is
+/// no regular file (a pipe, `/dev/null`) is written to as it stands.
+///
+/// # Errors
+/// When the folder cannot be made, `path` is a folder, or the file cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use anyhow::Context;
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let shown = || format!("{}: cannot be written", path.display());
+    match std::fs::metadata(&target) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(Usage::error(format!(
+                "{}: expected a file to write, found a folder",
+                path.display()
+            )));
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            let mut stream = std::fs::OpenOptions::new().write(true).open(&target).with_context(shown)?;
+            return std::io::Write::write_all(&mut stream, bytes).with_context(shown);
+        }
+        _ => {}
+    }
+    let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    let mut temporary = path.as_os_str().to_owned();
+    let mut temporary = target.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written
-        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-        .with_context(|| format!("{}: cannot be written", path.display()))
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &target));
+    written.inspect_err(|_| drop(std::fs::remove_file(&temporary))).with_context(shown)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use datasets::manifest::{FileEntry, Manifest};
 use datasets::pairs::{self, PairOptions};
-use datasets::trec::JudgmentFile;
+use datasets::trec::{self, JudgmentOptions};
 use datasets::{Collection, Document, Format, OpenOptions, Query, store};
 use relevance::{Judgments, Scale, SelfHits};
 use rustc_hash::FxHashSet;
@@ -26,7 +26,14 @@ pub const SAMPLE: &str = "sample";
 /// When there is none of that name, or its files cannot be read.
 pub fn open(name: &str, split: Option<&str>, memory_bytes: u64) -> anyhow::Result<Collection> {
     if name == SAMPLE {
-        return Ok(datasets::sample()?);
+        let sample = datasets::sample()?;
+        return match split.filter(|split| sample.split.as_deref() != Some(*split)) {
+            Some(split) => Err(Usage::error(format!(
+                "sample: has no split {split}; expected {}",
+                sample.splits.join(", ")
+            ))),
+            None => Ok(sample),
+        };
     }
     let pulled = cache::data()?.join(name);
     let path = [PathBuf::from(name), pulled].into_iter().find(|path| path.exists());
@@ -135,8 +142,13 @@ fn fetch(manifest: &Manifest, file: &FileEntry, cache: &Path, options: &Options)
     Ok(())
 }
 
-/// Says when a judgment file repeats pairs.
-pub fn say_repetitions(file: &JudgmentFile, options: &Options) {
+/// Reads a judgment file, and says so when it repeats pairs.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_judgments(path: &Path, options: &Options) -> anyhow::Result<Judgments> {
+    let wanted = JudgmentOptions { memory_bytes: options.memory, ..JudgmentOptions::default() };
+    let file = trec::read_judgments(path, &wanted)?;
     if let Some(line) = file.first_repeated_line {
         let path = file.path.display();
         progress::say(
@@ -144,6 +156,7 @@ pub fn say_repetitions(file: &JudgmentFile, options: &Options) {
             format!("{path}:{line}: {} pairs are judged twice, with the same grade", file.repeated),
         );
     }
+    Ok(file.judgments)
 }
 
 /// Digests of documents, queries and judgments: equal digests, equal input.

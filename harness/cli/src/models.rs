@@ -1,6 +1,7 @@
 //! Which encoders there are and how they come into memory: the embedded one, pulled ones by name, any bundle by path.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -111,7 +112,7 @@ pub fn bundle(name: &str) -> anyhow::Result<Bundle> {
     let bundle = if path.is_dir() {
         Bundle::from_files(read_folder(&path)?)
     } else {
-        Bundle::from_bytes(&read(&path)?)
+        Bundle::from_bytes(&read_bundle(&path)?)
     };
     bundle.with_context(|| path.display().to_string())
 }
@@ -233,7 +234,22 @@ fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Usage::error(format!("{}: {error}", path.display())))
+    cache::read_whole(path, LARGEST_BUNDLE_BYTES)
+}
+
+/// A bundle's one file; anything else is told by its first bytes, before the rest is read.
+fn read_bundle(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    let wrong = |what: String| Usage::error(format!("{}: {what}", path.display()));
+    if !path.is_file() {
+        return Err(wrong("expected a bundle's file or folder".to_owned()));
+    }
+    let opened = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    opened.take(64).read_to_end(&mut first).map_err(|error| wrong(error.to_string()))?;
+    if !Bundle::begins(&first) {
+        return Err(wrong("expected a bundle, found another kind of file".to_owned()));
+    }
+    read(path)
 }
 
 #[cfg(test)]

@@ -54,10 +54,13 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
+    /// More would fill the memory and change no printed digit.
+    pub const MOST_RESAMPLES: u32 = 1_000_000;
+
     /// `resamples` resamples and intervals of confidence `level` (0.95 for 95 %).
-    /// `None` when there are no resamples, or when the level does not lie strictly between 0 and 1.
+    /// `None` when there are no resamples or more than [`Bootstrap::MOST_RESAMPLES`], or when the level does not lie strictly between 0 and 1.
     pub fn new(resamples: u32, level: f64, seed: u64) -> Option<Self> {
-        let sound = resamples > 0 && level > 0.0 && level < 1.0;
+        let sound = (1..=Self::MOST_RESAMPLES).contains(&resamples) && level > 0.0 && level < 1.0;
         sound.then_some(Self { resamples, level, seed, method: IntervalMethod::Percentile })
     }
 

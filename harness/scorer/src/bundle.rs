@@ -116,6 +116,11 @@ impl Bundle {
         Ok(Self { files, digest })
     }
 
+    /// Whether these are the first bytes of a bundle in its one-file form.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// A bundle from the one-file form.
     ///
     /// # Errors

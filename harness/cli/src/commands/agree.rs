@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use datasets::pairs::{self, PairFile, PairOptions};
-use datasets::trec::{self, JudgmentOptions, RunFile, RunOptions};
+use datasets::trec::{RunFile, RunOptions};
 use rayon::prelude::*;
 use relevance::agreement::{self, RatedPair, system_agreement};
 use relevance::resampling::Bootstrap;
@@ -14,8 +14,8 @@ use relevance::{EvaluationOptions, Evaluator, Judgments, Measure, Scale, parse_m
 use super::Finished;
 use crate::arguments::Options;
 use crate::exit::Usage;
-use crate::progress;
 use crate::report::agreement as say;
+use crate::{collections, progress};
 
 /// Flags of `graded agree`.
 #[derive(Debug, Args)]
@@ -71,11 +71,14 @@ enum ScaleName {
 
 /// Runs `graded agree`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
-    let bootstrap = Bootstrap::new(command.resamples, command.level, options.seed)
-        .ok_or_else(|| Usage::error("expected --resamples of at least 1 and --level between 0 and 1"))?;
+    let bootstrap = Bootstrap::new(command.resamples, command.level, options.seed).ok_or_else(|| {
+        let most = Bootstrap::MOST_RESAMPLES;
+        Usage::error(format!("expected --resamples of 1 to {most} and --level between 0 and 1"))
+    })?;
+    options.device()?;
     match (&command.pairs, &command.qrels, &command.against) {
         (Some(file), _, _) if command.raters.is_empty() => two_raters(file, command, &bootstrap, options),
-        (Some(file), _, _) => many_raters(file, command, &bootstrap),
+        (Some(file), _, _) => many_raters(file, command, &bootstrap, options),
         (None, Some(truth), Some(against)) => two_judgments(truth, against, command, &bootstrap, options),
         (None, _, _) => Err(Usage::error("expected --pairs FILE, or --qrels FILE --against FILE")),
     }
@@ -91,6 +94,7 @@ fn two_raters(
         query: command.query.clone(),
         human: command.human.clone(),
         predicted: command.predicted.clone(),
+        memory_bytes: options.memory,
         ..PairOptions::default()
     };
     let pairs = pairs::read(file, &wanted)?;
@@ -107,6 +111,12 @@ fn two_raters(
         None => agreement::Report::of_labeled(&pairs.pairs, bootstrap),
         Some(name) => over_scale(file, &scale(name), &pairs, bootstrap)?,
     };
+    if report.pairs == 0 {
+        return Err(Usage::error(format!(
+            "{}: no pair has both a human and a predicted grade",
+            file.display()
+        )));
+    }
     Ok(say::two_raters(&file.display().to_string(), &report, &pairs)?.into())
 }
 
@@ -140,11 +150,20 @@ fn scale(name: ScaleName) -> Scale {
     }
 }
 
-fn many_raters(file: &Path, command: &Command, bootstrap: &Bootstrap) -> anyhow::Result<Finished> {
+fn many_raters(
+    file: &Path,
+    command: &Command,
+    bootstrap: &Bootstrap,
+    options: &Options,
+) -> anyhow::Result<Finished> {
     if command.raters.len() < 2 {
         return Err(Usage::error("--raters: expected at least two columns, separated by commas"));
     }
-    let wanted = PairOptions { query: command.query.clone(), ..PairOptions::default() };
+    if (1..command.raters.len()).any(|at| command.raters[..at].contains(&command.raters[at])) {
+        return Err(Usage::error("--raters: a column is named twice"));
+    }
+    let wanted =
+        PairOptions { query: command.query.clone(), memory_bytes: options.memory, ..PairOptions::default() };
     let ratings = pairs::read_ratings(file, &command.raters, &wanted)?;
     let clusters = ratings.clusters().into_iter().map(|at| at as u32).collect::<Vec<_>>();
     let report = agreement::raters_report(&ratings.table, &clusters, bootstrap)
@@ -159,8 +178,8 @@ fn two_judgments(
     bootstrap: &Bootstrap,
     options: &Options,
 ) -> anyhow::Result<Finished> {
-    let truth = read_judgments(truth_path, options)?;
-    let against = read_judgments(against_path, options)?;
+    let truth = collections::read_judgments(truth_path, options)?;
+    let against = collections::read_judgments(against_path, options)?;
     let mut rated = Vec::new();
     for (query, judgments) in (0..).zip(truth.queries()) {
         for (document, human) in judgments.iter() {
@@ -182,12 +201,6 @@ fn two_judgments(
     };
     let name = format!("{} against {}", against_path.display(), truth_path.display());
     Ok(say::two_judgments(&name, &report, systems.as_ref())?.into())
-}
-
-fn read_judgments(path: &Path, options: &Options) -> anyhow::Result<Judgments> {
-    let read = trec::read_judgments(path, &JudgmentOptions::default())?;
-    crate::collections::say_repetitions(&read, options);
-    Ok(read.judgments)
 }
 
 fn system_orders(

@@ -51,8 +51,8 @@ pub enum Command {
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     match command {
         Command::List => list(),
-        Command::Check { dataset, split } => check(dataset, split.as_deref()),
-        Command::Import { dataset, out, split } => import(dataset, split.as_deref(), out),
+        Command::Check { dataset, split } => check(dataset, split.as_deref(), options),
+        Command::Import { dataset, out, split } => import(dataset, split.as_deref(), out, options),
         Command::Pull { dataset, from } => pull(dataset, from.as_deref(), options),
     }
 }
@@ -88,8 +88,8 @@ fn list() -> anyhow::Result<Finished> {
     Ok(Report::of_rows(table).into())
 }
 
-fn check(name: &str, split: Option<&str>) -> anyhow::Result<Finished> {
-    let collection = collections::open(name, split, u64::MAX)?;
+fn check(name: &str, split: Option<&str>, options: &Options) -> anyhow::Result<Finished> {
+    let collection = collections::open(name, split, options.memory)?;
     let findings = check::check(&collection);
     let mut table = Table::new(["severity", "finding", "count", "first"]);
     for finding in &findings {
@@ -123,8 +123,8 @@ fn check(name: &str, split: Option<&str>) -> anyhow::Result<Finished> {
     Ok(Finished { report: Report { tables: vec![table], json, lines: Vec::new() }, verdict })
 }
 
-fn import(name: &str, split: Option<&str>, out: &Path) -> anyhow::Result<Finished> {
-    let collection = collections::open(name, split, u64::MAX)?;
+fn import(name: &str, split: Option<&str>, out: &Path, options: &Options) -> anyhow::Result<Finished> {
+    let collection = collections::open(name, split, options.memory)?;
     datasets::import::write_beir(&collection, out)?;
     let mut table = Table::new(["dataset", "folder", "documents", "queries", "judgments"]);
     table.push(vec![

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use datasets::Collection;
-use datasets::trec::{self, RunFile, RunOptions};
+use datasets::trec::{RunFile, RunOptions};
 use rayon::prelude::*;
 use relevance::evaluation::{Evaluation, EvaluationOptions, Evaluator, SelfHits};
-use relevance::{Judgments, Ranking};
+use relevance::fusion::Fusion;
+use relevance::{Hit, Judgments, QueryJudgments, Ranking};
 
 use super::Finished;
 use crate::arguments::Options;
@@ -16,7 +17,7 @@ use crate::exit::Usage;
 use crate::progress;
 use crate::recipe::{Recipe, RecipeFile, SAMPLE, Source};
 use crate::report::evaluation::{Evaluated, Scored, report};
-use crate::systems::{self, Candidates, Resources, System, Task};
+use crate::systems::{self, Candidates, Resources, Task};
 
 /// Flags of `graded evaluate`. Those that a recipe has too are laid over it.
 #[derive(Debug, Args)]
@@ -71,9 +72,6 @@ pub struct Command {
     /// Write the rankings as a TREC run (with several systems: a folder of them)
     #[arg(long, value_name = "FILE")]
     save_run: Option<PathBuf>,
-    /// How many bytes of vectors and files to hold in memory at a time, such as 512M or 8G
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_bytes)]
-    memory: u64,
 }
 
 /// Runs `graded evaluate`.
@@ -81,11 +79,11 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let recipe = command.recipe()?;
     let done = match &recipe.source {
         Source::Collection { name, split } => {
-            let collection = crate::collections::open(name, split.as_deref(), command.memory)?;
+            let collection = crate::collections::open(name, split.as_deref(), options.memory)?;
             evaluate_collection(&collection, command, &recipe, options)?
         }
         Source::Pairs { file } => {
-            let collection = crate::collections::of_pairs(file, command.memory)?;
+            let collection = crate::collections::of_pairs(file, options.memory)?;
             evaluate_collection(&collection, command, &recipe, options)?
         }
         Source::Runs { judgments, runs } => evaluate_runs(judgments, runs, command, &recipe, options)?,
@@ -149,33 +147,36 @@ fn evaluate_collection(
     recipe: &Recipe,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let resources = Resources { device: options.device()?, memory_bytes: command.memory as usize, options };
+    let resources = Resources { device: options.device()?, memory_bytes: options.memory as usize, options };
     let candidates = match recipe.judged_candidates {
         true => Candidates::Judged,
-        false => Candidates::Corpus { depth: recipe.depth },
+        false => Candidates::Corpus { depth: recipe.retrieval_depth() },
     };
     let task = Task::new(collection);
     let systems = recipe.systems.iter().map(|choice| systems::run(choice, &task, candidates, resources));
     let mut systems = systems.collect::<anyhow::Result<Vec<_>>>()?;
-    let fused = recipe.fusions.iter().map(|fusion| systems::fuse(fusion, &systems, recipe.depth));
+    let fused = recipe.fusions.iter().map(|fusion| systems::fuse(fusion, &systems, recipe.retrieval_depth()));
     let fused = fused.collect::<anyhow::Result<Vec<_>>>()?;
     systems.extend(fused);
-    if let Some(path) = &command.save_run {
-        save_runs(path, &systems)?;
-    }
     let self_hits = recipe.self_hits.unwrap_or(collection.self_hits);
     let evaluator = evaluator(&collection.judgments, recipe, self_hits)?;
-    let scored = systems.into_iter().map(|system| {
+    let scored = systems.iter().map(|system| {
         let evaluation = evaluate(&evaluator, &system.rankings)?;
-        Ok(Scored { name: system.name, digest: system.digest, seconds: Some(system.seconds), evaluation })
+        let (name, digest) = (system.name.clone(), system.digest.clone());
+        Ok(Scored { name, digest, seconds: Some(system.seconds), evaluation })
     });
+    let scored = scored.collect::<anyhow::Result<Vec<_>>>()?;
+    require_sound(&scored, recipe)?;
+    if let Some(path) = &command.save_run {
+        systems::saved_run::save(path, &systems)?;
+    }
     Ok(Evaluated {
         dataset: collection.name.clone(),
         judgments: collection.judgments.pairs(),
         fingerprint: crate::collections::fingerprint(collection),
         self_hits,
         notes: collection.notes.clone(),
-        systems: scored.collect::<anyhow::Result<_>>()?,
+        systems: scored,
     })
 }
 
@@ -189,39 +190,93 @@ fn evaluate_runs(
     if command.save_run.is_some() {
         return Err(Usage::error("--save-run: the rankings already are run files"));
     }
-    let judgments = trec::read_judgments(judgments_path, &trec::JudgmentOptions::default())?;
-    crate::collections::say_repetitions(&judgments, options);
+    let judgments = crate::collections::read_judgments(judgments_path, options)?;
     let self_hits = recipe.self_hits.unwrap_or_default();
-    let evaluator = evaluator(&judgments.judgments, recipe, self_hits)?;
-    let read = RunOptions { memory_bytes: command.memory, ..RunOptions::default() };
-    let scored = runs.iter().map(|path| {
-        let run = RunFile::open(path, &read)?;
+    let evaluator = evaluator(&judgments, recipe, self_hits)?;
+    let read = RunOptions { memory_bytes: options.memory, ..RunOptions::default() };
+    let files = runs.iter().map(|path| RunFile::open(path, &read)).collect::<Result<Vec<_>, _>>()?;
+    let mut systems = Vec::new();
+    for (run, name) in files.iter().zip(run_names(runs, &files)) {
         let outcomes = (0..run.len()).into_par_iter().map(|at| Ok(evaluator.query(&run.ranking(at)?)?));
         let evaluation = evaluator.collect(outcomes.collect::<anyhow::Result<Vec<_>>>()?)?;
         if evaluation.queries.len() == evaluation.missing.len() {
-            progress::say(options, format!("{}: answers none of the judged queries", path.display()));
+            progress::say(options, format!("{name}: answers none of the judged queries"));
         }
-        let name = run_name(path, runs, run.tag());
-        Ok(Scored { name, digest: None, seconds: None, evaluation })
-    });
-    let systems = scored.collect::<anyhow::Result<_>>()?;
+        systems.push(Scored { name, digest: None, seconds: None, evaluation });
+    }
+    for fusion in &recipe.fusions {
+        let evaluation = evaluate_fusion(fusion, &files, &judgments, &evaluator)?;
+        systems.push(Scored { name: fusion.to_string(), digest: None, seconds: None, evaluation });
+    }
+    require_sound(&systems, recipe)?;
     Ok(Evaluated {
         dataset: judgments_path.display().to_string(),
-        judgments: judgments.judgments.pairs(),
-        fingerprint: crate::collections::judgments_fingerprint(&judgments.judgments),
+        judgments: judgments.pairs(),
+        fingerprint: crate::collections::judgments_fingerprint(&judgments),
         self_hits,
         notes: Vec::new(),
         systems,
     })
 }
 
-/// A run goes by its tag, or by its file where there is none or several files share it.
-fn run_name(path: &Path, runs: &[PathBuf], tag: Option<&str>) -> String {
-    match tag {
-        Some(tag) if runs.len() == 1 => tag.to_owned(),
-        _ => path
-            .file_name()
-            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+/// Fuses the runs query by query. A run that does not answer a query takes part with an empty ranking, so that weights
+/// stay with their runs.
+fn evaluate_fusion(
+    fusion: &Fusion,
+    runs: &[RunFile],
+    judgments: &Judgments,
+    evaluator: &Evaluator<'_>,
+) -> anyhow::Result<Evaluation> {
+    let queries = judgments.queries().map(QueryJudgments::query).collect::<Vec<_>>();
+    let answered = |query: &&&str| runs.iter().any(|run| run.position(query).is_some());
+    let outcomes = queries.par_iter().filter(answered).map(|query| {
+        let part = |run: &RunFile| match run.position(query) {
+            Some(at) => run
+                .ranking(at)
+                .map(|ranking| ranking.hits.iter().map(|hit| (hit.document.to_owned(), hit.score)).collect()),
+            None => Ok(Vec::new()),
+        };
+        let parts: Vec<Vec<(String, f64)>> = runs.iter().map(part).collect::<Result<_, _>>()?;
+        let rankings = parts.iter().map(|hits| {
+            let hits = hits.iter().map(|(document, score)| Hit { document, score: *score }).collect();
+            Ranking { query, hits }
+        });
+        Ok(evaluator.query(&fusion.fuse(&rankings.collect::<Vec<_>>())?)?)
+    });
+    Ok(evaluator.collect(outcomes.collect::<anyhow::Result<Vec<_>>>()?)?)
+}
+
+/// A single run goes by its tag; several by their files' names, or by their paths where names repeat.
+fn run_names(paths: &[PathBuf], runs: &[RunFile]) -> Vec<String> {
+    if let ([_], [run]) = (paths, runs)
+        && let Some(tag) = run.tag()
+    {
+        return vec![tag.to_owned()];
+    }
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let names = paths.iter().map(name).collect::<Vec<_>>();
+    let repeats = (1..names.len()).any(|at| names[..at].contains(&names[at]));
+    let path = |path: &PathBuf| path.display().to_string();
+    paths
+        .iter()
+        .zip(names)
+        .map(|(full, name)| name.filter(|_| !repeats).unwrap_or_else(|| path(full)))
+        .collect()
+}
+
+/// What can only be known once the systems have names and values, checked before anything is written: the baseline is one
+/// of them, and there is something to average over.
+fn require_sound(systems: &[Scored], recipe: &Recipe) -> anyhow::Result<()> {
+    let names = systems.iter().map(|system| system.name.as_str()).collect::<Vec<_>>();
+    if let Some(baseline) = recipe.baseline.as_deref().filter(|baseline| !names.contains(baseline)) {
+        return Err(Usage::error(format!(
+            "--baseline: expected one of {}, found {baseline}",
+            names.join(", ")
+        )));
+    }
+    match systems.iter().find(|system| system.evaluation.queries.is_empty()) {
+        Some(system) => Err(Usage::error(format!("{}: no judged query to average over", system.name))),
+        None => Ok(()),
     }
 }
 
@@ -234,6 +289,7 @@ fn evaluator<'j>(
         ties: recipe.ties,
         self_hits,
         intersect: recipe.intersect,
+        depth: recipe.evaluation_depth(),
         ..EvaluationOptions::default()
     };
     Ok(Evaluator::new(judgments, &recipe.measures, options)?)
@@ -242,71 +298,4 @@ fn evaluator<'j>(
 fn evaluate(evaluator: &Evaluator<'_>, rankings: &[Ranking<'_>]) -> anyhow::Result<Evaluation> {
     let outcomes = rankings.par_iter().map(|ranking| evaluator.query(ranking));
     Ok(evaluator.collect(outcomes.collect::<Result<Vec<_>, _>>()?)?)
-}
-
-/// One system: `path` is the file. Several: `path` is a folder with a file each.
-fn save_runs(path: &Path, systems: &[System<'_>]) -> anyhow::Result<()> {
-    if let [system] = systems {
-        return save_run(path, system);
-    }
-    systems
-        .iter()
-        .try_for_each(|system| save_run(&path.join(format!("{}.run", file_name(&system.name))), system))
-}
-
-fn save_run(path: &Path, system: &System<'_>) -> anyhow::Result<()> {
-    use std::fmt::Write;
-    let tag = file_name(&system.name);
-    let mut text = String::new();
-    for ranking in &system.rankings {
-        for (rank, hit) in (1..).zip(&ranking.hits) {
-            writeln!(text, "{} Q0 {} {rank} {} {tag}", ranking.query, hit.document, hit.score)?;
-        }
-    }
-    crate::cache::write_whole(path, text.as_bytes())
-}
-
-/// A system's name as a file name and run tag: everything but letters, digits, `.`, `_` and `-` becomes `-`.
-fn file_name(system: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || ['.', '_', '-'].contains(&c) { c } else { '-' };
-    let name = system.chars().map(plain).collect::<String>();
-    name.trim_matches(['-', '.']).to_owned()
-}
-
-/// `512M`, `8G`, `1000000`.
-fn parse_bytes(written: &str) -> Result<u64, String> {
-    let digits = written.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match written[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I')
-    {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("expected a number of bytes such as 512M or 8G".to_owned()),
-    };
-    let number: u64 =
-        digits.parse().map_err(|_| "expected a number of bytes such as 512M or 8G".to_owned())?;
-    number.checked_mul(1 << unit).filter(|&bytes| bytes > 0).ok_or_else(|| "out of range".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn bytes_are_read_as_people_write_them() {
-        assert_eq!(parse_bytes("1000000").unwrap(), 1_000_000);
-        assert_eq!(parse_bytes("512M").unwrap(), 512 << 20);
-        assert_eq!(parse_bytes("8GiB").unwrap(), 8 << 30);
-        assert!(parse_bytes("0").is_err() && parse_bytes("G").is_err() && parse_bytes("-1").is_err());
-        assert!(parse_bytes("99999999999T").is_err() && parse_bytes("5X").is_err());
-    }
-
-    #[test]
-    fn a_system_s_name_makes_one_field_of_a_run() {
-        assert_eq!(file_name("rrf(k=60)"), "rrf-k-60");
-        assert_eq!(file_name("./models/my model"), "models-my-model");
-    }
 }

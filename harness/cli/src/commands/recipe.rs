@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Subcommand;
 
 use super::Finished;
@@ -44,7 +45,7 @@ fn show(path: Option<&PathBuf>) -> anyhow::Result<Finished> {
 fn check(paths: &[PathBuf]) -> anyhow::Result<Finished> {
     let mut table = Table::new(["recipe", "digest"]);
     for path in paths {
-        let recipe = RecipeFile::read(path)?.complete()?;
+        let recipe = RecipeFile::read(path)?.complete().with_context(|| path.display().to_string())?;
         table.push(vec![Cell::text(path.display().to_string()), Cell::text(recipe.digest()?)]);
     }
     Ok(Report::of_rows(table).into())

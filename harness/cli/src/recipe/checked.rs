@@ -25,8 +25,8 @@ pub struct Recipe {
     pub systems: Vec<SystemChoice>,
     /// Fusions of all systems, each a further system.
     pub fusions: Vec<Fusion>,
-    /// How many documents each system returns a query.
-    pub depth: usize,
+    /// How many documents each system returns a query; of run files, how many are looked at (`None`: all).
+    pub depth: Option<usize>,
     /// Whether only the documents judged for a query are ranked for it.
     pub judged_candidates: bool,
     /// The measures, in the order they are printed.
@@ -93,8 +93,12 @@ impl RecipeFile {
             (None, _) => vec![system("bm25")?, system("embedded")?],
         };
         let fusions = parse_all("scorer.fuse", self.scorer.fuse.as_deref().unwrap_or_default())?;
-        let depth = self.scorer.depth.unwrap_or(DEFAULT_DEPTH);
-        if depth == 0 {
+        if brings_its_own && (self.data.split.is_some() || self.scorer.judged_candidates == Some(true)) {
+            let keys = "data.split (--split) and scorer.judged_candidates (--judged-candidates)";
+            return Err(Usage::error(format!("{keys} are for collections, not for run files")));
+        }
+        let depth = self.scorer.depth.or((!brings_its_own).then_some(DEFAULT_DEPTH));
+        if depth == Some(0) {
             return Err(Usage::error("scorer.depth (--depth): expected at least 1, found 0"));
         }
         let judged_candidates =
@@ -116,6 +120,16 @@ impl RecipeFile {
 }
 
 impl Recipe {
+    /// How many documents a retrieval returns.
+    pub fn retrieval_depth(&self) -> usize {
+        self.depth.unwrap_or(DEFAULT_DEPTH)
+    }
+
+    /// How many ranks of finished runs are looked at; retrieval has its depth already.
+    pub fn evaluation_depth(&self) -> Option<usize> {
+        self.depth.filter(|_| matches!(self.source, Source::Runs { .. }))
+    }
+
     /// The recipe as a file that says everything, defaults included. Completing it again gives the same recipe.
     pub fn written_out(&self) -> RecipeFile {
         let mut data = Data::default();
@@ -132,7 +146,7 @@ impl Recipe {
         let scorer = Scorer {
             systems: (!systems.is_empty()).then_some(systems),
             fuse: Some(self.fusions.iter().map(ToString::to_string).collect()),
-            depth: Some(self.depth),
+            depth: self.depth,
             judged_candidates: Some(self.judged_candidates),
         };
         let evaluation = Evaluation {

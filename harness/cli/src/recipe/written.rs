@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::cache;
 use crate::exit::Usage;
+
+/// A recipe is a page, not a data file.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// A recipe file: every key optional, unknown keys refused.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -105,8 +109,9 @@ impl RecipeFile {
     /// # Errors
     /// When the file cannot be read or is not a recipe; names file, line and what was expected.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Usage::error(format!("{}: {error}", path.display())))?;
+        let text = cache::read_whole(path, MOST_BYTES)?;
+        let text = String::from_utf8(text)
+            .map_err(|_| Usage::error(format!("{}: expected UTF-8 text", path.display())))?;
         Self::parse(&text).with_context(|| path.display().to_string())
     }
 

@@ -4,6 +4,7 @@
 mod dense;
 pub mod embedding_store;
 mod lexical;
+pub mod saved_run;
 
 use std::time::Instant;
 
