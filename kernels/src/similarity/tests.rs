@@ -73,7 +73,11 @@ fn every_instruction_set_sums_to_the_same_bits() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: if cfg!(miri) { 8 } else { 256 },
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_values_give_the_same_bits(pairs in prop::collection::vec((any_finite(), any_finite()), 0..200)) {
