@@ -224,19 +224,15 @@ const SCORE: &[&str] = &["predicted_score", "model_score", "probability"];
 impl Chosen {
     fn choose(table: &Table<'_>, options: &PairOptions) -> Result<Self> {
         let plain = |wanted: &Option<String>, usual| choose(table, wanted.as_deref(), usual, |_| true);
-        let holds_grade = |column: usize| {
-            let mut cells =
-                table.rows.iter().map(|row| row.text(column)).filter(|cell| !cell.trim().is_empty());
-            cells.next().is_none_or(|cell| grade(cell).is_some())
-        };
         let predicted = plain(&options.predicted, PREDICTED)?;
         let chosen = Self {
             query: plain(&options.query, QUERY)?,
             document: plain(&options.document, DOCUMENT)?,
             query_text: plain(&options.query_text, QUERY_TEXT)?,
             document_text: plain(&options.document_text, DOCUMENT_TEXT)?,
+            // By name alone: were the cells asked, one bad grade would move the guess to another column in silence.
             human: choose(table, options.human.as_deref(), HUMAN, |column| {
-                holds_grade(column) && predicted.map(|(at, _)| at) != Some(column)
+                predicted.map(|(at, _)| at) != Some(column)
             })?,
             predicted,
             score: plain(&options.score, SCORE)?,
@@ -418,7 +414,7 @@ mod tests {
 
     #[test]
     fn columns_are_guessed_and_the_guess_is_said() {
-        let text = "query,docid,text,label,score,pred\nq,d,\"two\nlines\",Perfect,3,2\nq,e,x,Bad,,\n";
+        let text = "query,docid,text,score,pred\nq,d,\"two\nlines\",3,2\nq,e,x,,\n";
         let file = read(text, &PairOptions::default()).unwrap();
         assert_eq!(
             file.columns.to_string(),
@@ -465,6 +461,21 @@ mod tests {
         let message =
             "p.csv:5: column \"human\": expected a whole number as grade, or nothing, found \"maybe\"";
         assert_eq!(said(text), message);
+    }
+
+    #[test]
+    fn a_bad_grade_does_not_move_the_guess_to_another_column() {
+        let expected = "expected a whole number as grade, or nothing, found";
+        for bad in ["3.5", "high"] {
+            let text = format!("query,docid,human,label,predicted\nq,d,{bad},0,1\nq,e,2,0,1\n");
+            assert_eq!(said(&text), format!("p.csv:2: column \"human\": {expected} {bad:?}"));
+        }
+        assert_eq!(
+            said("query,docid,label,score\nq,d,Perfect,3\n"),
+            format!("p.csv:2: column \"label\": {expected} \"Perfect\"")
+        );
+        let file = read("query,docid,human,pred,model\nq,d,1,none,2\n", &PairOptions::default()).unwrap();
+        assert_eq!((file.unparsed.len(), file.pairs[0].predicted), (1, None));
     }
 
     #[test]
