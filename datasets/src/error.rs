@@ -12,12 +12,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to open, read or write the file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Part of the message, and so no `source`: a chain of causes would say it twice.
+        reason: std::io::Error,
     },
     /// A line does not have the form its format asks for.
     #[error("{}:{line}: expected {expected}, found {found}", path.display())]
@@ -249,9 +249,9 @@ impl Error {
         }
     }
 
-    /// The system's `source` error about `path`.
-    pub fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// What the system said about `path`.
+    pub fn io(path: &Path, reason: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), reason }
     }
 
     pub(crate) fn malformed(
@@ -270,5 +270,19 @@ pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?}...", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_system_is_quoted_once() {
+        let error = Error::io(Path::new("a"), std::io::Error::other("no"));
+        assert_eq!(error.to_string(), "a: no");
+        assert!(error.source().is_none(), "its text is in the message already");
     }
 }
