@@ -52,7 +52,7 @@ fn choose_split(directory: &Path, wanted: Option<&str>) -> Result<(Vec<String>, 
     }
 }
 
-fn list_splits(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn list_splits(folder: &Path) -> Result<Vec<String>> {
     let mut splits = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
         let name = entry.map_err(|error| Error::io(folder, error))?.file_name();

@@ -204,6 +204,14 @@ pub enum Error {
         /// What is wrong, with the place.
         detail: String,
     },
+    /// A collection was put together and lacks files that its readers need.
+    #[error("{}: expected {} in the collection, found no such file; check strip_prefix and the archive", path.display(), missing.join(", "))]
+    Incomplete {
+        /// The folder that was not made.
+        path: PathBuf,
+        /// What is missing, as paths inside it.
+        missing: Vec<String>,
+    },
     /// Something would be overwritten.
     #[error("{}: expected a path that does not exist yet, found one that does", path.display())]
     Exists {
@@ -232,6 +240,7 @@ impl Error {
             | Self::WrongSize { path, .. }
             | Self::WrongDigest { path, .. }
             | Self::Manifest { path, .. }
+            | Self::Incomplete { path, .. }
             | Self::Exists { path } => path,
         }
     }
@@ -247,6 +256,19 @@ impl Error {
             | Self::DocumentTooLarge { line, .. } => Some(*line),
             _ => None,
         }
+    }
+
+    /// The same error about a file at another place: the one it was copied from.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn about(mut self, place: &Path) -> Self {
+        match &mut self {
+            Self::Compressed { path, .. }
+            | Self::RefusedMember { path, .. }
+            | Self::WrongSize { path, .. }
+            | Self::WrongDigest { path, .. } => *path = place.to_owned(),
+            _ => {}
+        }
+        self
     }
 
     /// What the system said about `path`.

@@ -98,6 +98,11 @@ const KNOWN: [(Format, Fits); 6] = [
     (Format::Trec, trec_folder::is_trec),
 ];
 
+/// Whether what lies at `path` has the layout `format`.
+pub(crate) fn fits(format: Format, path: &Path) -> bool {
+    KNOWN.iter().any(|(known, fits)| *known == format && fits(path))
+}
+
 fn detect(path: &Path) -> Result<Format> {
     if let Err(error) = std::fs::metadata(path) {
         return Err(Error::io(path, error));

@@ -307,6 +307,50 @@ fn a_collection_is_placed_whole_or_not_at_all() {
 }
 
 #[test]
+fn of_many_who_place_one_collection_nobody_fails() {
+    let cache = tempfile::tempdir().unwrap();
+    let sha256 = store::digest(&fixture("beir/corpus.jsonl")).unwrap().sha256;
+    let (start, manifest) = (std::sync::Barrier::new(8), manifest(&sha256));
+    std::thread::scope(|scope| {
+        let place = || {
+            start.wait();
+            store::place(&manifest, &fixture("beir"), cache.path())
+        };
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(place)).collect();
+        for one in all {
+            assert_eq!(read(&one.join().unwrap().unwrap()).unwrap().documents.len(), 3);
+        }
+    });
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1, "no temporary folder is left");
+}
+
+#[test]
+fn an_archive_without_the_files_it_is_for_leaves_nothing() {
+    let corpus = fs::read(fixture("beir/corpus.jsonl")).unwrap();
+    let all = "corpus.jsonl, queries.jsonl, qrels/*.tsv";
+    let cases = [
+        (zip(&[("other/corpus.jsonl", 0o100_644, &corpus)]), all),
+        (zip(&[("tiny/corpus.jsonl", 0o100_644, &corpus)]), "queries.jsonl, qrels/*.tsv"),
+        (zip(&[]), all),
+    ];
+    for (bytes, missing) in cases {
+        let (cache, from) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let source = from.path().join("tiny.zip");
+        fs::write(&source, &bytes).unwrap();
+        let toml = "name = \"tiny\"\ndescription = \"d\"\nformat = \"beir\"\nlicence = \"none\"\n[[files]]\n\
+                    path = \"tiny.zip\"\nrole = \"archive\"\nunpack = \"zip\"\nstrip_prefix = \"tiny\"\n";
+        let manifest = Manifest::parse(toml, Path::new("tiny.toml")).unwrap();
+        let error = store::place(&manifest, from.path(), cache.path()).unwrap_err();
+        let Error::Incomplete { missing: found, .. } = &error else { panic!("{error}") };
+        assert_eq!(found.join(", "), missing);
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+        fs::write(&source, &bytes[..bytes.len() / 2]).unwrap();
+        let error = store::place(&manifest, from.path(), cache.path()).unwrap_err();
+        assert_eq!(error.path(), source, "named by where it came from: {error}");
+    }
+}
+
+#[test]
 fn fetched_files_are_verified_and_put_together() {
     let cache = tempfile::tempdir().unwrap();
     let zipped = zip(&[
