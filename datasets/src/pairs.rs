@@ -155,6 +155,7 @@ pub fn parse(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<PairFil
     let format = options.format.unwrap_or_else(|| TableFormat::guess(name, bytes));
     let table = Table::parse(bytes, name, format)?;
     let chosen = Chosen::choose(&table, options)?;
+    some_rows(&table)?;
     let mut file = PairFile { path: name.to_owned(), columns: chosen.columns(&table), ..PairFile::default() };
     for row in &table.rows {
         let pair = chosen.pair(row, &table, &mut file)?;
@@ -162,6 +163,13 @@ pub fn parse(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<PairFil
         file.lines.push(row.line);
     }
     Ok(file)
+}
+
+fn some_rows(table: &Table<'_>) -> Result<()> {
+    match table.rows.is_empty() {
+        true => Err(Error::malformed(&table.path, 1, "at least one row below the header", "none")),
+        false => Ok(()),
+    }
 }
 
 /// A column's number and whether it was guessed.
@@ -366,6 +374,7 @@ pub fn parse_ratings(bytes: &[u8], name: &Path, raters: &[String], options: &Pai
     let format = options.format.unwrap_or_else(|| TableFormat::guess(name, bytes));
     let table = Table::parse(bytes, name, format)?;
     let columns = rater_columns(&table, raters)?;
+    some_rows(&table)?;
     let id = |wanted: &Option<String>, usual: &[&str]| {
         choose(&table, wanted.as_deref(), usual, |_| true)?.ok_or_else(|| missing(&table, usual[0]))
     };
@@ -476,6 +485,12 @@ mod tests {
         );
         let file = read("query,docid,human,pred,model\nq,d,1,none,2\n", &PairOptions::default()).unwrap();
         assert_eq!((file.unparsed.len(), file.pairs[0].predicted), (1, None));
+    }
+
+    #[test]
+    fn a_header_alone_is_no_file_of_pairs() {
+        let message = "p.csv:1: expected at least one row below the header, found none";
+        assert_eq!(said("query,docid,human\n"), message);
     }
 
     #[test]
