@@ -67,6 +67,50 @@ impl Read for Opened {
     }
 }
 
+/// The members of a gzip file one after another. Zeros after the last are padding, as gzip itself takes them.
+struct Gzip<R> {
+    member: Option<flate2::bufread::GzDecoder<BufReader<R>>>,
+}
+
+impl<R: Read> Gzip<R> {
+    fn new(stream: R) -> Self {
+        Self { member: Some(flate2::bufread::GzDecoder::new(BufReader::with_capacity(64 << 10, stream))) }
+    }
+}
+
+impl<R: Read> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(member) = self.member.take() else { break };
+            let mut rest = member.into_inner();
+            if skip_zeros(&mut rest)? {
+                self.member = Some(flate2::bufread::GzDecoder::new(rest));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Skips zeros; whether anything follows them.
+fn skip_zeros(stream: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = stream.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let ends = zeros < bytes.len();
+        stream.consume(zeros);
+        if ends {
+            return Ok(true);
+        }
+    }
+}
+
 fn open_packed(path: &Path) -> Result<(Opened, Packing)> {
     use std::io::Seek;
     let wrong = |error| Error::io(path, error);
@@ -85,9 +129,7 @@ fn unpacked(file: Opened, packing: Packing, path: &Path) -> Result<Box<dyn BufRe
     const BUFFER_BYTES: usize = 128 << 10;
     Ok(match packing {
         Packing::Plain => Box::new(BufReader::with_capacity(BUFFER_BYTES, file)),
-        Packing::Gzip => {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::read::MultiGzDecoder::new(file)))
-        }
+        Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER_BYTES, Gzip::new(file))),
         Packing::Zstd => {
             let decoder = zstd::Decoder::new(file).map_err(|error| packing.error(path, error))?;
             Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
@@ -276,6 +318,15 @@ mod tests {
             let (_open, path) = piped();
             assert_eq!(Lines::open(&path, 100).unwrap().next_line().unwrap(), Some((1, "one")));
         }
+    }
+
+    #[test]
+    fn zeros_after_gzip_are_padding_and_anything_else_is_damage() {
+        let mut packed = [gzip(b"one\n"), gzip(b"two\n")].concat();
+        packed.resize(200_000, 0);
+        assert_eq!(&*map(file(&packed).path(), 100).unwrap(), b"one\ntwo\n");
+        packed.push(7);
+        assert!(matches!(map(file(&packed).path(), 100).unwrap_err(), Error::Compressed { .. }));
     }
 
     #[test]
