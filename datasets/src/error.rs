@@ -83,6 +83,18 @@ pub enum Error {
         /// The document's id.
         document: String,
     },
+    /// Two documents, or two queries, have the same id.
+    #[error("{}:{line}: expected each id once, found \"{id}\" again (first on line {first_line})", path.display())]
+    DuplicateId {
+        /// The file.
+        path: PathBuf,
+        /// The line of the repetition, from 1.
+        line: u64,
+        /// The line the id first stood on.
+        first_line: u64,
+        /// The id.
+        id: String,
+    },
     /// Judgments give the same pair two different grades.
     #[error(
         "{}:{line}: expected one grade for query \"{query}\" and document \"{document}\", found {grade} here \
@@ -155,7 +167,7 @@ pub enum Error {
         found: String,
     },
     /// A collection has no such split.
-    #[error("{}: expected one of the splits {}, found a request for \"{split}\"", path.display(), available.join(", "))]
+    #[error("{}: expected {}, found a request for \"{split}\"", path.display(), said_splits(available))]
     UnknownSplit {
         /// The collection's directory.
         path: PathBuf,
@@ -230,6 +242,7 @@ impl Error {
             | Self::MissingColumn { path, .. }
             | Self::NotUtf8 { path, .. }
             | Self::DuplicateDocument { path, .. }
+            | Self::DuplicateId { path, .. }
             | Self::ConflictingGrades { path, .. }
             | Self::Compressed { path, .. }
             | Self::MemoryBudget { path, .. }
@@ -252,6 +265,7 @@ impl Error {
             | Self::Cell { line, .. }
             | Self::NotUtf8 { line, .. }
             | Self::DuplicateDocument { line, .. }
+            | Self::DuplicateId { line, .. }
             | Self::ConflictingGrades { line, .. }
             | Self::DocumentTooLarge { line, .. } => Some(*line),
             _ => None,
@@ -283,6 +297,13 @@ impl Error {
         found: impl Into<String>,
     ) -> Self {
         Self::Malformed { path: path.to_owned(), line, expected: expected.into(), found: found.into() }
+    }
+}
+
+fn said_splits(available: &[String]) -> String {
+    match available {
+        [] => "no split, as the collection has none".to_owned(),
+        all => format!("one of the splits {}", all.join(", ")),
     }
 }
 

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::archive::{self, Limits};
-use crate::error::{Error, Result};
 use crate::collection::Format;
+use crate::error::{Error, Result};
 use crate::manifest::{FileEntry, Manifest, Role};
 use crate::source::open_file;
 
@@ -220,15 +220,11 @@ fn missing_files(manifest: &Manifest, folder: &Path) -> Vec<String> {
     let listed = listed.filter(|file| file.unpack.is_none()).map(|file| file.path.clone());
     let mut missing: Vec<_> = listed.filter(|path| !folder.join(path).is_file()).collect();
     match manifest.format {
-        Format::Beir => {
-            let parts = ["corpus.jsonl", "queries.jsonl"].into_iter();
-            let lacking = parts.filter(|name| crate::beir::find(folder, name).is_none());
-            missing.extend(lacking.map(str::to_owned));
-            if crate::beir::list_splits(&folder.join("qrels")).is_ok_and(|splits| !splits.is_empty()) {
-                return missing;
-            }
-            missing.push("qrels/*.tsv".to_owned());
+        // CQADupStack's archive is a folder of forums, each in the layout.
+        Format::Beir if !subfolders(folder).iter().any(|forum| missing_of_beir(forum).is_empty()) => {
+            missing.extend(missing_of_beir(folder));
         }
+        Format::Beir => {}
         format if !crate::open::fits(format, folder) && missing.is_empty() && has_archive(manifest) => {
             missing.push(format!("the files of the {format} layout"));
         }
@@ -236,6 +232,20 @@ fn missing_files(manifest: &Manifest, folder: &Path) -> Vec<String> {
     }
     missing.dedup();
     missing
+}
+
+fn missing_of_beir(folder: &Path) -> Vec<String> {
+    let parts = ["corpus.jsonl", "queries.jsonl"].into_iter();
+    let mut missing: Vec<_> = parts.filter(|name| crate::beir::find(folder, name).is_none()).collect();
+    if !crate::beir::list_splits(&folder.join("qrels")).is_ok_and(|splits| !splits.is_empty()) {
+        missing.push("qrels/*.tsv");
+    }
+    missing.into_iter().map(str::to_owned).collect()
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.is_dir()).collect()
 }
 
 fn has_archive(manifest: &Manifest) -> bool {
