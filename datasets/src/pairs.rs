@@ -153,7 +153,7 @@ fn within(path: &Path, options: &PairOptions) -> Result<crate::trec::Bytes> {
 /// or a predicted grade, a human cell that is not a grade, a score that is not a finite number.
 pub fn parse(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<PairFile> {
     let format = options.format.unwrap_or_else(|| TableFormat::guess(name, bytes));
-    let table = Table::parse(bytes, name, format)?;
+    let table = Table::parse(bytes, name, format, options.memory_bytes)?;
     let chosen = Chosen::choose(&table, options)?;
     some_rows(&table)?;
     let mut file = PairFile { path: name.to_owned(), columns: chosen.columns(&table), ..PairFile::default() };
@@ -372,7 +372,7 @@ pub fn read_ratings(path: &Path, raters: &[String], options: &PairOptions) -> Re
 /// As [`parse`]; also when fewer than two columns are raters.
 pub fn parse_ratings(bytes: &[u8], name: &Path, raters: &[String], options: &PairOptions) -> Result<Ratings> {
     let format = options.format.unwrap_or_else(|| TableFormat::guess(name, bytes));
-    let table = Table::parse(bytes, name, format)?;
+    let table = Table::parse(bytes, name, format, options.memory_bytes)?;
     let columns = rater_columns(&table, raters)?;
     some_rows(&table)?;
     let id = |wanted: &Option<String>, usual: &[&str]| {
