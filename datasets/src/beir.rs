@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::collection::{Document, Query};
+use rustc_hash::FxHashMap;
+
 use crate::error::{Error, Result};
 use crate::open::{OpenOptions, Parts};
 use crate::records::{Record, document, no_lines, query};
@@ -25,13 +26,16 @@ pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Parts> {
             .ok_or_else(|| Error::io(&directory.join(name), std::io::ErrorKind::NotFound.into()))
     };
     let mut budget = Budget::new(options.memory_bytes);
-    let (splits, split, path) = choose_split(directory, options.split.as_deref())?;
-    let JudgmentFile { judgments, repeated, .. } = read_judgments(&path, &options.judgments())?;
-    let documents = read_corpus(&need("corpus.jsonl")?, options, &mut budget)?;
-    let queries = read_queries(&need("queries.jsonl")?, options, &mut budget)?;
+    let (splits, split, judged) = choose_split(directory, options.split.as_deref())?;
+    let JudgmentFile { judgments, repeated, .. } = read_judgments(&judged, &options.judgments())?;
+    let path = need("corpus.jsonl")?;
+    budget.expect(&path)?;
+    let documents = read_records(&path, options, &mut budget, document, |document| &document.id)?;
+    let path_of_queries = need("queries.jsonl")?;
+    let queries = read_records(&path_of_queries, options, &mut budget, query, |query| &query.id)?;
     let mut notes = Vec::new();
     if repeated > 0 {
-        notes.push(format!("{repeated} lines of {} repeat a judgment", path.display()));
+        notes.push(format!("{repeated} lines of {} repeat a judgment", judged.display()));
     }
     Ok(Parts { documents, queries, judgments, split: Some(split), splits, notes, ..Parts::default() })
 }
@@ -41,6 +45,10 @@ pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Parts> {
 fn choose_split(directory: &Path, wanted: Option<&str>) -> Result<(Vec<String>, String, PathBuf)> {
     let folder = directory.join("qrels");
     let splits = list_splits(&folder)?;
+    if splits.is_empty() {
+        let (expected, found) = ("judgments as <split>.tsv (test.tsv)".to_owned(), "no such file".to_owned());
+        return Err(Error::Unrecognised { path: folder, expected, found });
+    }
     let usual =
         || ["test", "dev", "validation", "train"].into_iter().find(|name| splits.iter().any(|s| s == name));
     let chosen = wanted.or_else(usual).or_else(|| splits.first().map(String::as_str)).unwrap_or("test");
@@ -52,7 +60,7 @@ fn choose_split(directory: &Path, wanted: Option<&str>) -> Result<(Vec<String>, 
     }
 }
 
-fn list_splits(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn list_splits(folder: &Path) -> Result<Vec<String>> {
     let mut splits = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
         let name = entry.map_err(|error| Error::io(folder, error))?.file_name();
@@ -65,33 +73,39 @@ fn list_splits(folder: &Path) -> Result<Vec<String>> {
     Ok(splits)
 }
 
-fn read_corpus(path: &Path, options: &OpenOptions, budget: &mut Budget) -> Result<Vec<Document>> {
-    budget.expect(path)?;
-    read_records(path, options, budget, document)
-}
-
-fn read_queries(path: &Path, options: &OpenOptions, budget: &mut Budget) -> Result<Vec<Query>> {
-    read_records(path, options, budget, query)
-}
-
 /// Every line of a file as a record; each counts with the length of its line and its own size.
 fn read_records<T>(
     path: &Path,
     options: &OpenOptions,
     budget: &mut Budget,
     record: Record<T>,
+    id: fn(&T) -> &str,
 ) -> Result<Vec<T>> {
     let mut lines = Lines::open(path, options.document_bytes)?;
-    let mut all = Vec::new();
+    let (mut all, mut numbers) = (Vec::new(), Vec::new());
     while let Some((number, line)) = lines.next_line()? {
         if line.trim().is_empty() {
             continue;
         }
         budget.charge(path, (line.len() + std::mem::size_of::<T>()) as u64)?;
         all.push(record(line).map_err(|wrong| wrong.at(path, number))?);
+        numbers.push(number);
+    }
+    if !options.keep_duplicates {
+        refuse_duplicates(all.iter().map(id).zip(numbers), path)?;
     }
     match all.is_empty() {
         true => Err(no_lines(path)),
         false => Ok(all),
     }
+}
+
+fn refuse_duplicates<'a>(ids: impl Iterator<Item = (&'a str, u64)>, path: &Path) -> Result<()> {
+    let mut seen = FxHashMap::default();
+    for (id, line) in ids {
+        if let Some(first_line) = seen.insert(id, line) {
+            return Err(Error::DuplicateId { path: path.to_owned(), line, first_line, id: id.to_owned() });
+        }
+    }
+    Ok(())
 }

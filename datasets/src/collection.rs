@@ -111,6 +111,16 @@ pub struct Collection {
 }
 
 impl Collection {
+    /// Refuses a request for a split the collection does not have: the embedded sample has `test` alone.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSplit`](crate::Error::UnknownSplit), naming those there are.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn require_split(&self, wanted: &str) -> crate::Result<()> {
+        let path = self.path.clone().unwrap_or_else(|| PathBuf::from(&self.name));
+        crate::open::require_split(&path, wanted, &self.splits)
+    }
+
     /// The queries that have judgments, in file order.
     pub fn judged_queries(&self) -> impl Iterator<Item = &Query> {
         self.queries.iter().filter(|query| self.judgments.get(&query.id).is_some())

@@ -12,12 +12,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to open, read or write the file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Part of the message, and so no `source`: a chain of causes would say it twice.
+        reason: std::io::Error,
     },
     /// A line does not have the form its format asks for.
     #[error("{}:{line}: expected {expected}, found {found}", path.display())]
@@ -82,6 +82,18 @@ pub enum Error {
         query: String,
         /// The document's id.
         document: String,
+    },
+    /// Two documents, or two queries, have the same id.
+    #[error("{}:{line}: expected each id once, found \"{id}\" again (first on line {first_line})", path.display())]
+    DuplicateId {
+        /// The file.
+        path: PathBuf,
+        /// The line of the repetition, from 1.
+        line: u64,
+        /// The line the id first stood on.
+        first_line: u64,
+        /// The id.
+        id: String,
     },
     /// Judgments give the same pair two different grades.
     #[error(
@@ -155,7 +167,7 @@ pub enum Error {
         found: String,
     },
     /// A collection has no such split.
-    #[error("{}: expected one of the splits {}, found a request for \"{split}\"", path.display(), available.join(", "))]
+    #[error("{}: expected {}, found a request for \"{split}\"", path.display(), said_splits(available))]
     UnknownSplit {
         /// The collection's directory.
         path: PathBuf,
@@ -204,6 +216,14 @@ pub enum Error {
         /// What is wrong, with the place.
         detail: String,
     },
+    /// A collection was put together and lacks files that its readers need.
+    #[error("{}: expected {} in the collection, found no such file; check strip_prefix and the archive", path.display(), missing.join(", "))]
+    Incomplete {
+        /// The folder that was not made.
+        path: PathBuf,
+        /// What is missing, as paths inside it.
+        missing: Vec<String>,
+    },
     /// Something would be overwritten.
     #[error("{}: expected a path that does not exist yet, found one that does", path.display())]
     Exists {
@@ -222,6 +242,7 @@ impl Error {
             | Self::MissingColumn { path, .. }
             | Self::NotUtf8 { path, .. }
             | Self::DuplicateDocument { path, .. }
+            | Self::DuplicateId { path, .. }
             | Self::ConflictingGrades { path, .. }
             | Self::Compressed { path, .. }
             | Self::MemoryBudget { path, .. }
@@ -232,6 +253,7 @@ impl Error {
             | Self::WrongSize { path, .. }
             | Self::WrongDigest { path, .. }
             | Self::Manifest { path, .. }
+            | Self::Incomplete { path, .. }
             | Self::Exists { path } => path,
         }
     }
@@ -243,15 +265,29 @@ impl Error {
             | Self::Cell { line, .. }
             | Self::NotUtf8 { line, .. }
             | Self::DuplicateDocument { line, .. }
+            | Self::DuplicateId { line, .. }
             | Self::ConflictingGrades { line, .. }
             | Self::DocumentTooLarge { line, .. } => Some(*line),
             _ => None,
         }
     }
 
-    /// The system's `source` error about `path`.
-    pub fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// The same error about a file at another place: the one it was copied from.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn about(mut self, place: &Path) -> Self {
+        match &mut self {
+            Self::Compressed { path, .. }
+            | Self::RefusedMember { path, .. }
+            | Self::WrongSize { path, .. }
+            | Self::WrongDigest { path, .. } => *path = place.to_owned(),
+            _ => {}
+        }
+        self
+    }
+
+    /// What the system said about `path`.
+    pub fn io(path: &Path, reason: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), reason }
     }
 
     pub(crate) fn malformed(
@@ -264,11 +300,32 @@ impl Error {
     }
 }
 
+fn said_splits(available: &[String]) -> String {
+    match available {
+        [] => "no split, as the collection has none".to_owned(),
+        all => format!("one of the splits {}", all.join(", ")),
+    }
+}
+
 /// `text` in quotes, shortened to a length that fits a message.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?}...", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_system_is_quoted_once() {
+        let error = Error::io(Path::new("a"), std::io::Error::other("no"));
+        assert_eq!(error.to_string(), "a: no");
+        assert!(error.source().is_none(), "its text is in the message already");
     }
 }

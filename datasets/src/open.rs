@@ -24,6 +24,9 @@ pub struct OpenOptions {
     pub document_bytes: u64,
     /// Refuse two different grades for one pair.
     pub refuse_conflicts: bool,
+    /// Keep documents and queries whose id stood before (BEIR's layout) instead of refusing them: for `check`, which
+    /// reports them.
+    pub keep_duplicates: bool,
     /// The manifest that describes the collection. When `None`: a `manifest.toml` beside the files, or an embedded
     /// manifest whose files are all there with their sizes.
     pub manifest: Option<Manifest>,
@@ -36,6 +39,7 @@ impl Default for OpenOptions {
             memory_bytes: 8 << 30,
             document_bytes: 16 << 20,
             refuse_conflicts: true,
+            keep_duplicates: false,
             manifest: None,
         }
     }
@@ -61,6 +65,11 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Collection> {
         Some(manifest) => manifest.format,
         None => detect(path)?,
     };
+    let has_splits = matches!(format, Format::Beir | Format::RecordedPairs);
+    if let (Some(wanted), false) = (&options.split, has_splits) {
+        let available = manifest.as_ref().map_or(&[][..], |manifest| &manifest.splits);
+        require_split(path, wanted, available)?;
+    }
     let mut options = options.clone();
     if options.split.is_none() {
         options.split = manifest.as_ref().and_then(|manifest| manifest.default_split.clone());
@@ -74,6 +83,18 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Collection> {
         Format::RecordedPairs => recorded::open(path, &options),
     }?;
     finish(parts, path, format, manifest)
+}
+
+/// Refuses a split that is none of those `available`, by name.
+pub(crate) fn require_split(path: &Path, wanted: &str, available: &[String]) -> Result<()> {
+    match available.iter().any(|split| split == wanted) {
+        true => Ok(()),
+        false => Err(Error::UnknownSplit {
+            path: path.to_owned(),
+            split: wanted.to_owned(),
+            available: available.to_vec(),
+        }),
+    }
 }
 
 fn find_manifest(path: &Path) -> Result<Option<Manifest>> {
@@ -97,6 +118,11 @@ const KNOWN: [(Format, Fits); 6] = [
     (Format::RecordedPairs, recorded::is_recorded),
     (Format::Trec, trec_folder::is_trec),
 ];
+
+/// Whether what lies at `path` has the layout `format`.
+pub(crate) fn fits(format: Format, path: &Path) -> bool {
+    KNOWN.iter().any(|(known, fits)| *known == format && fits(path))
+}
 
 fn detect(path: &Path) -> Result<Format> {
     if let Err(error) = std::fs::metadata(path) {

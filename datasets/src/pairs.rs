@@ -153,8 +153,9 @@ fn within(path: &Path, options: &PairOptions) -> Result<crate::trec::Bytes> {
 /// or a predicted grade, a human cell that is not a grade, a score that is not a finite number.
 pub fn parse(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<PairFile> {
     let format = options.format.unwrap_or_else(|| TableFormat::guess(name, bytes));
-    let table = Table::parse(bytes, name, format)?;
+    let table = Table::parse(bytes, name, format, options.memory_bytes)?;
     let chosen = Chosen::choose(&table, options)?;
+    some_rows(&table)?;
     let mut file = PairFile { path: name.to_owned(), columns: chosen.columns(&table), ..PairFile::default() };
     for row in &table.rows {
         let pair = chosen.pair(row, &table, &mut file)?;
@@ -162,6 +163,13 @@ pub fn parse(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<PairFil
         file.lines.push(row.line);
     }
     Ok(file)
+}
+
+fn some_rows(table: &Table<'_>) -> Result<()> {
+    match table.rows.is_empty() {
+        true => Err(Error::malformed(&table.path, 1, "at least one row below the header", "none")),
+        false => Ok(()),
+    }
 }
 
 /// A column's number and whether it was guessed.
@@ -224,19 +232,15 @@ const SCORE: &[&str] = &["predicted_score", "model_score", "probability"];
 impl Chosen {
     fn choose(table: &Table<'_>, options: &PairOptions) -> Result<Self> {
         let plain = |wanted: &Option<String>, usual| choose(table, wanted.as_deref(), usual, |_| true);
-        let holds_grade = |column: usize| {
-            let mut cells =
-                table.rows.iter().map(|row| row.text(column)).filter(|cell| !cell.trim().is_empty());
-            cells.next().is_none_or(|cell| grade(cell).is_some())
-        };
         let predicted = plain(&options.predicted, PREDICTED)?;
         let chosen = Self {
             query: plain(&options.query, QUERY)?,
             document: plain(&options.document, DOCUMENT)?,
             query_text: plain(&options.query_text, QUERY_TEXT)?,
             document_text: plain(&options.document_text, DOCUMENT_TEXT)?,
+            // By name alone: were the cells asked, one bad grade would move the guess to another column in silence.
             human: choose(table, options.human.as_deref(), HUMAN, |column| {
-                holds_grade(column) && predicted.map(|(at, _)| at) != Some(column)
+                predicted.map(|(at, _)| at) != Some(column)
             })?,
             predicted,
             score: plain(&options.score, SCORE)?,
@@ -368,8 +372,9 @@ pub fn read_ratings(path: &Path, raters: &[String], options: &PairOptions) -> Re
 /// As [`parse`]; also when fewer than two columns are raters.
 pub fn parse_ratings(bytes: &[u8], name: &Path, raters: &[String], options: &PairOptions) -> Result<Ratings> {
     let format = options.format.unwrap_or_else(|| TableFormat::guess(name, bytes));
-    let table = Table::parse(bytes, name, format)?;
+    let table = Table::parse(bytes, name, format, options.memory_bytes)?;
     let columns = rater_columns(&table, raters)?;
+    some_rows(&table)?;
     let id = |wanted: &Option<String>, usual: &[&str]| {
         choose(&table, wanted.as_deref(), usual, |_| true)?.ok_or_else(|| missing(&table, usual[0]))
     };
@@ -418,7 +423,7 @@ mod tests {
 
     #[test]
     fn columns_are_guessed_and_the_guess_is_said() {
-        let text = "query,docid,text,label,score,pred\nq,d,\"two\nlines\",Perfect,3,2\nq,e,x,Bad,,\n";
+        let text = "query,docid,text,score,pred\nq,d,\"two\nlines\",3,2\nq,e,x,,\n";
         let file = read(text, &PairOptions::default()).unwrap();
         assert_eq!(
             file.columns.to_string(),
@@ -465,6 +470,27 @@ mod tests {
         let message =
             "p.csv:5: column \"human\": expected a whole number as grade, or nothing, found \"maybe\"";
         assert_eq!(said(text), message);
+    }
+
+    #[test]
+    fn a_bad_grade_does_not_move_the_guess_to_another_column() {
+        let expected = "expected a whole number as grade, or nothing, found";
+        for bad in ["3.5", "high"] {
+            let text = format!("query,docid,human,label,predicted\nq,d,{bad},0,1\nq,e,2,0,1\n");
+            assert_eq!(said(&text), format!("p.csv:2: column \"human\": {expected} {bad:?}"));
+        }
+        assert_eq!(
+            said("query,docid,label,score\nq,d,Perfect,3\n"),
+            format!("p.csv:2: column \"label\": {expected} \"Perfect\"")
+        );
+        let file = read("query,docid,human,pred,model\nq,d,1,none,2\n", &PairOptions::default()).unwrap();
+        assert_eq!((file.unparsed.len(), file.pairs[0].predicted), (1, None));
+    }
+
+    #[test]
+    fn a_header_alone_is_no_file_of_pairs() {
+        let message = "p.csv:1: expected at least one row below the header, found none";
+        assert_eq!(said("query,docid,human\n"), message);
     }
 
     #[test]

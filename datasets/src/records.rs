@@ -90,6 +90,7 @@ pub(crate) fn query(line: &str) -> std::result::Result<Query, WrongRecord> {
 /// Which key of an object is not as it should be.
 fn wrong_key(object: &Map<String, Value>) -> String {
     let said = |key: &str, wanted: &str, fits: fn(&Value) -> bool| match object.get(key) {
+        None if matches!(key, "title" | "metadata") => None,
         None => Some(format!("an object without {}", quoted(key))),
         Some(value) if !fits(value) => {
             Some(format!("{} that is {} and not {wanted}", quoted(key), kind(value)))
@@ -144,6 +145,10 @@ mod tests {
             format!("{expected} \"text\" that is a number and not a string")
         );
         assert_eq!(said("{\"_id\": \"\", \"text\": \"\"}"), format!("{expected} an empty \"_id\""));
+        assert_eq!(
+            said("{\"_id\": \"a\", \"_id\": \"b\", \"text\": \"\"}"),
+            format!("{expected} a key twice")
+        );
         assert_eq!(said("\n"), format!("{expected} no lines at all"));
         assert!(
             said("{\"_id\": \"a\"\n").starts_with(&format!("{expected} \"{{\\\"_id\\\": \\\"a\\\"\" (EOF"))

@@ -51,27 +51,85 @@ pub(crate) fn open_file(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn packing_of(file: &mut File, path: &Path) -> Result<Packing> {
-    use std::io::Seek;
-    let mut start = [0; 4];
-    let mut taken = 0;
-    while taken < start.len() {
-        match file.read(&mut start[taken..]).map_err(|error| Error::io(path, error))? {
-            0 => break,
-            read => taken += read,
-        }
-    }
-    file.rewind().map_err(|error| Error::io(path, error))?;
-    Ok(Packing::of(&start[..taken]))
+/// A file whose first bytes were read to see how it is packed, and are read again. A pipe cannot be rewound, so they
+/// are put before the rest there.
+enum Opened {
+    Regular(File),
+    Stream(io::Chain<io::Cursor<Vec<u8>>, File>),
 }
 
-fn unpacked(file: File, packing: Packing, path: &Path) -> Result<Box<dyn BufRead>> {
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Regular(file) => file.read(buffer),
+            Self::Stream(stream) => stream.read(buffer),
+        }
+    }
+}
+
+/// The members of a gzip file one after another. Zeros after the last are padding, as gzip itself takes them.
+struct Gzip<R> {
+    member: Option<flate2::bufread::GzDecoder<BufReader<R>>>,
+}
+
+impl<R: Read> Gzip<R> {
+    fn new(stream: R) -> Self {
+        Self { member: Some(flate2::bufread::GzDecoder::new(BufReader::with_capacity(64 << 10, stream))) }
+    }
+}
+
+impl<R: Read> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(member) = self.member.take() else { break };
+            let mut rest = member.into_inner();
+            if skip_zeros(&mut rest)? {
+                self.member = Some(flate2::bufread::GzDecoder::new(rest));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Skips zeros; whether anything follows them.
+fn skip_zeros(stream: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = stream.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let ends = zeros < bytes.len();
+        stream.consume(zeros);
+        if ends {
+            return Ok(true);
+        }
+    }
+}
+
+fn open_packed(path: &Path) -> Result<(Opened, Packing)> {
+    use std::io::Seek;
+    let wrong = |error| Error::io(path, error);
+    let mut file = open_file(path)?;
+    let mut start = Vec::new();
+    (&mut file).take(4).read_to_end(&mut start).map_err(wrong)?;
+    let packing = Packing::of(&start);
+    if !file.metadata().map_err(wrong)?.is_file() {
+        return Ok((Opened::Stream(io::Cursor::new(start).chain(file)), packing));
+    }
+    file.rewind().map_err(wrong)?;
+    Ok((Opened::Regular(file), packing))
+}
+
+fn unpacked(file: Opened, packing: Packing, path: &Path) -> Result<Box<dyn BufRead>> {
     const BUFFER_BYTES: usize = 128 << 10;
     Ok(match packing {
         Packing::Plain => Box::new(BufReader::with_capacity(BUFFER_BYTES, file)),
-        Packing::Gzip => {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::read::MultiGzDecoder::new(file)))
-        }
+        Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER_BYTES, Gzip::new(file))),
         Packing::Zstd => {
             let decoder = zstd::Decoder::new(file).map_err(|error| packing.error(path, error))?;
             Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
@@ -85,16 +143,17 @@ fn unpacked(file: File, packing: Packing, path: &Path) -> Result<Box<dyn BufRead
 /// When it cannot be read, is damaged, or unpacks to more than `memory_bytes`. A mapped file is not held in memory
 /// by us, so the budget does not apply to it.
 pub(crate) fn map(path: &Path, memory_bytes: u64) -> Result<Bytes> {
-    let mut file = open_file(path)?;
-    let packing = packing_of(&mut file, path)?;
-    if packing != Packing::Plain {
-        let stream = unpacked(file, packing, path)?;
-        return read_within(stream, memory_bytes, path, |error| packing.error(path, error)).map(Bytes::Owned);
-    }
-    let is_regular = file.metadata().map_err(|error| Error::io(path, error))?;
-    if !is_regular.is_file() || is_regular.len() == 0 {
-        let error = |error| Error::io(path, error);
-        return read_within(file, memory_bytes, path, error).map(Bytes::Owned);
+    let (file, packing) = open_packed(path)?;
+    let file = match file {
+        Opened::Regular(file) if packing == Packing::Plain => file,
+        file => {
+            let stream = unpacked(file, packing, path)?;
+            let error = |error| packing.error(path, error);
+            return read_within(stream, memory_bytes, path, error).map(Bytes::Owned);
+        }
+    };
+    if file.metadata().map_err(|error| Error::io(path, error))?.len() == 0 {
+        return Ok(Bytes::Owned(Vec::new()));
     }
     // SAFETY: the map is read-only and private to this process. Nothing here relies on the bytes staying the same:
     // every use checks lengths and UTF-8 on the bytes it reads. A file cut short by somebody else while it is mapped
@@ -176,8 +235,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub fn open(path: &Path, limit_bytes: u64) -> Result<Self> {
-        let mut file = open_file(path)?;
-        let packing = packing_of(&mut file, path)?;
+        let (file, packing) = open_packed(path)?;
         let stream = unpacked(file, packing, path)?;
         Ok(Self { path: path.to_owned(), packing, stream, line: Vec::new(), number: 0, limit_bytes })
     }
@@ -239,6 +297,36 @@ mod tests {
             assert_eq!(all_lines(&bytes, 100).unwrap(), ["one", "two", "three"]);
         }
         assert!(map(file(b"").path(), 100).unwrap().is_empty());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_is_read_like_a_file_and_inside_the_budget() {
+        use std::os::fd::AsRawFd;
+        let plain = b"one\ntwo\r\nthree";
+        for bytes in [plain.to_vec(), gzip(plain)] {
+            let piped = || {
+                let (reader, mut writer) = io::pipe().unwrap();
+                writer.write_all(&bytes).unwrap();
+                let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
+                (reader, path)
+            };
+            let (_open, path) = piped();
+            assert_eq!(&*map(&path, 100).unwrap(), plain);
+            let (_open, path) = piped();
+            assert!(matches!(map(&path, 10).unwrap_err(), Error::MemoryBudget { budget_bytes: 10, .. }));
+            let (_open, path) = piped();
+            assert_eq!(Lines::open(&path, 100).unwrap().next_line().unwrap(), Some((1, "one")));
+        }
+    }
+
+    #[test]
+    fn zeros_after_gzip_are_padding_and_anything_else_is_damage() {
+        let mut packed = [gzip(b"one\n"), gzip(b"two\n")].concat();
+        packed.resize(200_000, 0);
+        assert_eq!(&*map(file(&packed).path(), 100).unwrap(), b"one\ntwo\n");
+        packed.push(7);
+        assert!(matches!(map(file(&packed).path(), 100).unwrap_err(), Error::Compressed { .. }));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::archive::{self, Limits};
+use crate::collection::Format;
 use crate::error::{Error, Result};
-use crate::manifest::{FileEntry, Manifest};
+use crate::manifest::{FileEntry, Manifest, Role};
 use crate::source::open_file;
 
 /// A file's length and digests.
@@ -129,8 +130,9 @@ pub struct ArrivedFile {
 /// A file that is missing from `from` or differs from the manifest, or an archive that must not be unpacked; nothing
 /// is left behind then.
 pub fn place(manifest: &Manifest, from: &Path, store: &Path) -> Result<PathBuf> {
-    assemble(manifest, store, |entry, target| {
-        let source = from.join(&entry.path);
+    let source_of = |entry: &FileEntry| from.join(&entry.path);
+    assemble(manifest, store, source_of, |entry, target| {
+        let source = source_of(entry);
         let mut input = open_file(&source)?;
         let mut output = File::create_new(target).map_err(|error| Error::io(target, error))?;
         std::io::copy(&mut input, &mut output).map_err(|error| Error::io(target, error))?;
@@ -154,8 +156,9 @@ pub fn finish(manifest: &Manifest, store: &Path) -> Result<PathBuf> {
             other => other?,
         };
     }
-    let folder = assemble(manifest, store, |entry, target| {
-        let download = download_path(store, manifest, entry);
+    let source_of = |entry: &FileEntry| download_path(store, manifest, entry);
+    let folder = assemble(manifest, store, source_of, |entry, target| {
+        let download = source_of(entry);
         fs::rename(&download, target).map_err(|error| Error::io(&download, error))
     })?;
     let downloads = store.join(".downloads").join(&manifest.name);
@@ -165,10 +168,12 @@ pub fn finish(manifest: &Manifest, store: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Builds the collection's folder in a temporary one and renames it. `bring` puts one file at a path.
+/// Builds the collection's folder in a temporary one and renames it. `bring` puts one file at a path; errors name
+/// where it came from (`source_of`), not the temporary path that is gone when they are read.
 fn assemble(
     manifest: &Manifest,
     store: &Path,
+    source_of: impl Fn(&FileEntry) -> PathBuf,
     bring: impl Fn(&FileEntry, &Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let folder = collection_folder(store, &manifest.name);
@@ -186,17 +191,65 @@ fn assemble(
         let parent = target.parent().unwrap_or(landing);
         fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
         bring(entry, &target)?;
-        let digests = verify(&target, entry)?;
+        let digests = verify(&target, entry).map_err(|error| error.about(&source_of(entry)))?;
         arrived.files.push(ArrivedFile { path: entry.path.clone(), pinned: entry.is_pinned(), digests });
         if let Some(kind) = entry.unpack {
-            archive::unpack(&target, kind, &inside, entry.strip_prefix.as_deref(), &Limits::default())?;
+            archive::unpack(&target, kind, &inside, entry.strip_prefix.as_deref(), &Limits::default())
+                .map_err(|error| error.about(&source_of(entry)))?;
             fs::remove_file(&target).map_err(|error| Error::io(&target, error))?;
         }
     }
+    let missing = missing_files(manifest, &inside);
+    if !missing.is_empty() {
+        return Err(Error::Incomplete { path: folder, missing });
+    }
     write_toml(&inside.join("arrived.toml"), &arrived)?;
     write_toml(&inside.join("manifest.toml"), manifest)?;
-    fs::rename(&inside, &folder).map_err(|error| Error::io(&folder, error))?;
-    Ok(folder)
+    match fs::rename(&inside, &folder) {
+        // Somebody else placed the same collection meanwhile: theirs is complete, or it would not be there.
+        Err(_) if folder.join("manifest.toml").is_file() => Ok(folder),
+        Err(error) => Err(Error::io(&folder, error)),
+        Ok(()) => Ok(folder),
+    }
+}
+
+/// What a reader will need and `folder` lacks: the files the manifest lists by role, and for BEIR's layout its three
+/// parts, which usually come out of one archive.
+fn missing_files(manifest: &Manifest, folder: &Path) -> Vec<String> {
+    let listed = manifest.files.iter().filter(|file| !matches!(file.role, Role::Other | Role::Archive));
+    let listed = listed.filter(|file| file.unpack.is_none()).map(|file| file.path.clone());
+    let mut missing: Vec<_> = listed.filter(|path| !folder.join(path).is_file()).collect();
+    match manifest.format {
+        // CQADupStack's archive is a folder of forums, each in the layout.
+        Format::Beir if !subfolders(folder).iter().any(|forum| missing_of_beir(forum).is_empty()) => {
+            missing.extend(missing_of_beir(folder));
+        }
+        Format::Beir => {}
+        format if !crate::open::fits(format, folder) && missing.is_empty() && has_archive(manifest) => {
+            missing.push(format!("the files of the {format} layout"));
+        }
+        _ => {}
+    }
+    missing.dedup();
+    missing
+}
+
+fn missing_of_beir(folder: &Path) -> Vec<String> {
+    let parts = ["corpus.jsonl", "queries.jsonl"].into_iter();
+    let mut missing: Vec<_> = parts.filter(|name| crate::beir::find(folder, name).is_none()).collect();
+    if !crate::beir::list_splits(&folder.join("qrels")).is_ok_and(|splits| !splits.is_empty()) {
+        missing.push("qrels/*.tsv");
+    }
+    missing.into_iter().map(str::to_owned).collect()
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.is_dir()).collect()
+}
+
+fn has_archive(manifest: &Manifest) -> bool {
+    manifest.files.iter().any(|file| file.unpack.is_some())
 }
 
 fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {

@@ -68,13 +68,14 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Reads a table from `bytes`; `name` stands for the file in errors.
-    pub fn parse(bytes: &'a [u8], name: &Path, format: TableFormat) -> Result<Self> {
+    /// Reads a table from `bytes`; `name` stands for the file in errors. The rows, which may take ten times the
+    /// bytes they were read from, count against `memory_bytes` together with `bytes`.
+    pub fn parse(bytes: &'a [u8], name: &Path, format: TableFormat, memory_bytes: u64) -> Result<Self> {
         let bytes = without_mark(bytes);
         match format {
-            TableFormat::Csv => Self::parse_delimited(bytes, name, b','),
-            TableFormat::Tsv => Self::parse_delimited(bytes, name, b'\t'),
-            TableFormat::Jsonl => Self::parse_objects(bytes, name),
+            TableFormat::Csv => Self::parse_delimited(bytes, name, b',', memory_bytes),
+            TableFormat::Tsv => Self::parse_delimited(bytes, name, b'\t', memory_bytes),
+            TableFormat::Jsonl => Self::parse_objects(bytes, name, memory_bytes),
         }
     }
 
@@ -84,7 +85,8 @@ impl<'a> Table<'a> {
         exact.or_else(|| self.header.iter().position(|column| folded(column) == folded(name)))
     }
 
-    fn parse_delimited(bytes: &'a [u8], path: &Path, delimiter: u8) -> Result<Self> {
+    fn parse_delimited(bytes: &'a [u8], path: &Path, delimiter: u8, memory_bytes: u64) -> Result<Self> {
+        let mut size = Size { used: bytes.len() as u64, memory_bytes, path };
         let text = utf8(bytes, path, 1)?;
         let mut reader = Delimited { text, delimiter, at: 0, line: 1, path };
         let Some(header) = reader.next_row()? else {
@@ -104,12 +106,14 @@ impl<'a> Table<'a> {
                 let expected = format!("{} cells, as the header has", header.len());
                 return Err(Error::malformed(path, row.line, expected, row.cells.len().to_string()));
             }
+            size.count(&row)?;
             rows.push(row);
         }
         Ok(Self { path: path.to_owned(), header, rows })
     }
 
-    fn parse_objects(bytes: &'a [u8], path: &Path) -> Result<Self> {
+    fn parse_objects(bytes: &'a [u8], path: &Path, memory_bytes: u64) -> Result<Self> {
+        let mut size = Size { used: bytes.len() as u64, memory_bytes, path };
         let mut table = Self { path: path.to_owned(), header: Vec::new(), rows: Vec::new() };
         let mut columns = rustc_hash::FxHashMap::default();
         for (number, line) in lines(bytes).filter(|(_, line)| !line.trim_ascii().is_empty()) {
@@ -131,6 +135,7 @@ impl<'a> Table<'a> {
                 row.cells.resize(table.header.len().max(row.cells.len()), None);
                 row.cells[at] = cell.map(Cow::Owned);
             });
+            size.count(&row)?;
             table.rows.push(row);
         }
         if table.rows.is_empty() {
@@ -139,6 +144,30 @@ impl<'a> Table<'a> {
         let width = table.header.len();
         table.rows.iter_mut().for_each(|row| row.cells.resize(width, None));
         Ok(table)
+    }
+}
+
+/// What a table takes in memory so far, and what it may.
+struct Size<'p> {
+    used: u64,
+    memory_bytes: u64,
+    path: &'p Path,
+}
+
+impl Size<'_> {
+    fn count(&mut self, row: &Row<'_>) -> Result<()> {
+        let owned = row.cells.iter().map(|cell| match cell {
+            Some(Cow::Owned(text)) => text.capacity(),
+            _ => 0,
+        });
+        let cells = row.cells.capacity() * std::mem::size_of::<Option<Cow<'_, str>>>();
+        let bytes = std::mem::size_of::<Row<'_>>() + cells + owned.sum::<usize>();
+        self.used += bytes as u64;
+        if self.used <= self.memory_bytes {
+            return Ok(());
+        }
+        let (path, budget_bytes) = (self.path.to_owned(), self.memory_bytes);
+        Err(Error::MemoryBudget { path, budget_bytes, need_bytes: self.used })
     }
 }
 
@@ -288,8 +317,20 @@ impl<'a> Delimited<'a, '_> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_table_counts_with_what_it_takes_parsed() {
+        let csv = format!("a,b\n{}", "1,2\n".repeat(1000));
+        let json = "{\"a\": 1, \"b\": 2}\n".repeat(1000);
+        for (text, format) in [(csv, TableFormat::Csv), (json, TableFormat::Jsonl)] {
+            let parse = |budget| Table::parse(text.as_bytes(), Path::new("t"), format, budget);
+            let error = parse(2 * text.len() as u64).unwrap_err();
+            assert!(matches!(error, Error::MemoryBudget { .. }), "{error}");
+            assert_eq!(parse(1 << 20).unwrap().rows.len(), 1000);
+        }
+    }
+
     fn rows(text: &str, format: TableFormat) -> Result<Vec<(u64, Vec<String>)>> {
-        let table = Table::parse(text.as_bytes(), Path::new("t"), format)?;
+        let table = Table::parse(text.as_bytes(), Path::new("t"), format, 1 << 20)?;
         let cells = |row: &Row<'_>| (0..row.cells.len()).map(|at| row.text(at).to_owned()).collect();
         Ok(table.rows.iter().map(|row| (row.line, cells(row))).collect())
     }
@@ -311,14 +352,14 @@ mod tests {
 
     #[test]
     fn a_cell_knows_its_line_after_line_ends_in_its_row() {
-        let table = Table::parse(b"a,b\n\"x\ny\",bad\n", Path::new("t"), TableFormat::Csv).unwrap();
+        let table = Table::parse(b"a,b\n\"x\ny\",bad\n", Path::new("t"), TableFormat::Csv, 1 << 20).unwrap();
         assert_eq!((table.rows[0].line_of(0), table.rows[0].line_of(1)), (2, 3));
     }
 
     #[test]
     fn objects_are_flattened_and_may_lack_keys() {
         let text = "{\"q\":\"a\",\"t\":{\"m\":1}}\n\n{\"t\":{\"n\":null},\"q\":\"b\",\"new\":true}\n";
-        let table = Table::parse(text.as_bytes(), Path::new("t"), TableFormat::Jsonl).unwrap();
+        let table = Table::parse(text.as_bytes(), Path::new("t"), TableFormat::Jsonl, 1 << 20).unwrap();
         let header: std::collections::BTreeSet<_> = table.header.iter().map(String::as_str).collect();
         assert_eq!(header, ["new", "q", "t.m", "t.n"].into());
         let at = |name| table.column(name).unwrap();

@@ -129,6 +129,51 @@ fn what_is_damaged_is_named_with_file_and_line() {
 }
 
 #[test]
+fn an_id_that_stands_twice_is_refused_unless_asked_for() {
+    let copy = beir_copy();
+    for file in ["corpus.jsonl", "queries.jsonl"] {
+        let good = fs::read_to_string(fixture("beir").join(file)).unwrap();
+        let first = good.lines().next().unwrap();
+        fs::write(copy.path().join(file), format!("{good}{first}\n")).unwrap();
+        let error = read(copy.path()).unwrap_err();
+        let (again, path) = (good.lines().count() as u64 + 1, copy.path().join(file));
+        assert!(
+            matches!(&error, Error::DuplicateId { line, first_line: 1, .. } if *line == again),
+            "{error}"
+        );
+        assert_eq!(error.path(), path);
+        let keep = OpenOptions { keep_duplicates: true, ..OpenOptions::default() };
+        let kinds: Vec<_> =
+            check(&open(copy.path(), &keep).unwrap()).into_iter().map(|finding| finding.kind).collect();
+        let kind = if file == "corpus.jsonl" { Kind::DuplicateDocumentId } else { Kind::DuplicateQueryId };
+        assert!(kinds.contains(&kind), "{kinds:?}");
+        fs::write(copy.path().join(file), good).unwrap();
+    }
+}
+
+#[test]
+fn judgments_without_a_line_and_splits_that_do_not_exist_are_refused() {
+    let copy = beir_copy();
+    fs::write(copy.path().join("qrels/test.tsv"), "query-id\tcorpus-id\tscore\n").unwrap();
+    assert!(read(copy.path()).unwrap_err().to_string().ends_with("found no judgments, only a header"));
+    fs::remove_file(copy.path().join("qrels/test.tsv")).unwrap();
+    fs::remove_file(copy.path().join("qrels/train.tsv")).unwrap();
+    let message = read(copy.path()).unwrap_err().to_string();
+    assert!(message.ends_with("qrels: expected judgments as <split>.tsv (test.tsv), found no such file"));
+    let other = OpenOptions { split: Some("dev".into()), ..OpenOptions::default() };
+    for name in ["trec", "smart"] {
+        let message = open(&fixture(name), &other).unwrap_err().to_string();
+        assert!(
+            message.ends_with("expected no split, as the collection has none, found a request for \"dev\"")
+        );
+    }
+    let sample = datasets::sample().unwrap();
+    sample.require_split("test").unwrap();
+    let message = sample.require_split("dev").unwrap_err().to_string();
+    assert_eq!(message, "sample: expected one of the splits test, found a request for \"dev\"");
+}
+
+#[test]
 fn budgets_are_kept_and_both_numbers_said() {
     let small = OpenOptions { memory_bytes: 100, ..OpenOptions::default() };
     let error = open(&fixture("beir"), &small).unwrap_err();
@@ -304,6 +349,65 @@ fn a_collection_is_placed_whole_or_not_at_all() {
         toml::from_str(&fs::read_to_string(folder.join("arrived.toml")).unwrap()).unwrap();
     let pinned: Vec<_> = arrived.files.iter().map(|file| file.pinned).collect();
     assert_eq!((pinned, &arrived.files[0].digests.sha256), (vec![true, false, false], &sha256));
+}
+
+#[test]
+fn of_many_who_place_one_collection_nobody_fails() {
+    let cache = tempfile::tempdir().unwrap();
+    let sha256 = store::digest(&fixture("beir/corpus.jsonl")).unwrap().sha256;
+    let (start, manifest) = (std::sync::Barrier::new(8), manifest(&sha256));
+    std::thread::scope(|scope| {
+        let place = || {
+            start.wait();
+            store::place(&manifest, &fixture("beir"), cache.path())
+        };
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(place)).collect();
+        for one in all {
+            assert_eq!(read(&one.join().unwrap().unwrap()).unwrap().documents.len(), 3);
+        }
+    });
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1, "no temporary folder is left");
+}
+
+#[test]
+fn an_archive_without_the_files_it_is_for_leaves_nothing() {
+    let corpus = fs::read(fixture("beir/corpus.jsonl")).unwrap();
+    let all = "corpus.jsonl, queries.jsonl, qrels/*.tsv";
+    let cases = [
+        (zip(&[("other/corpus.jsonl", 0o100_644, &corpus)]), all),
+        (zip(&[("tiny/corpus.jsonl", 0o100_644, &corpus)]), "queries.jsonl, qrels/*.tsv"),
+        (zip(&[]), all),
+    ];
+    for (bytes, missing) in cases {
+        let (cache, from) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let source = from.path().join("tiny.zip");
+        fs::write(&source, &bytes).unwrap();
+        let toml = "name = \"tiny\"\ndescription = \"d\"\nformat = \"beir\"\nlicence = \"none\"\n[[files]]\n\
+                    path = \"tiny.zip\"\nrole = \"archive\"\nunpack = \"zip\"\nstrip_prefix = \"tiny\"\n";
+        let manifest = Manifest::parse(toml, Path::new("tiny.toml")).unwrap();
+        let error = store::place(&manifest, from.path(), cache.path()).unwrap_err();
+        let Error::Incomplete { missing: found, .. } = &error else { panic!("{error}") };
+        assert_eq!(found.join(", "), missing);
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+        fs::write(&source, &bytes[..bytes.len() / 2]).unwrap();
+        let error = store::place(&manifest, from.path(), cache.path()).unwrap_err();
+        assert_eq!(error.path(), source, "named by where it came from: {error}");
+    }
+}
+
+#[test]
+fn an_archive_of_forums_is_a_collection_of_collections() {
+    let members = ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"]
+        .map(|file| (format!("tiny/cats/{file}"), fs::read(fixture("beir").join(file)).unwrap()));
+    let members: Vec<_> =
+        members.iter().map(|(name, bytes)| (name.as_str(), 0o100_644, &bytes[..])).collect();
+    let (cache, from) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(from.path().join("tiny.zip"), zip(&members)).unwrap();
+    let toml = "name = \"tiny\"\ndescription = \"d\"\nformat = \"beir\"\nlicence = \"none\"\n[[files]]\n\
+                path = \"tiny.zip\"\nrole = \"archive\"\nunpack = \"zip\"\nstrip_prefix = \"tiny\"\n";
+    let manifest = Manifest::parse(toml, Path::new("tiny.toml")).unwrap();
+    let folder = store::place(&manifest, from.path(), cache.path()).unwrap();
+    assert_eq!(read(&folder.join("cats")).unwrap().documents.len(), 3);
 }
 
 #[test]

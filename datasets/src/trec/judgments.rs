@@ -57,20 +57,23 @@ pub fn read_judgments(path: &Path, options: &JudgmentOptions) -> Result<Judgment
 /// is not UTF-8, and (when asked to refuse them) two grades for one pair.
 pub fn parse_judgments(bytes: &[u8], name: &Path, options: &JudgmentOptions) -> Result<JudgmentFile> {
     let mut file = JudgmentFile { path: name.to_owned(), ..JudgmentFile::default() };
-    let mut layout = None;
+    let (mut layout, mut said) = (None, 0u64);
     for (number, line) in lines(without_mark(bytes)).filter(|(_, line)| !is_blank_or_comment(line)) {
         let line = utf8(line, name, number)?;
         let Some(columns) = layout else {
             let (columns, is_header) = Columns::of_first_line(line, name, number)?;
             layout = Some(columns);
             if !is_header {
+                said += 1;
                 file.record(columns.split(line, name, number)?, bytes, number, columns, options)?;
             }
             continue;
         };
+        said += 1;
         file.record(columns.split(line, name, number)?, bytes, number, columns, options)?;
     }
     match layout {
+        Some(_) if said == 0 => Err(Error::malformed(name, 1, EXPECTED, "no judgments, only a header")),
         Some(_) => Ok(file),
         None => Err(Error::malformed(name, 1, EXPECTED, "no lines at all")),
     }
