@@ -23,6 +23,7 @@ fn a_broken_collection_is_1_and_says_where() {
     let answer = folder.run("data check set");
     assert_eq!(answer.code, 1, "{}", answer.stderr);
     assert!(answer.stdout.contains("nowhere"), "{}", answer.stdout);
+    folder.run("evaluate --dataset set --encoder bm25").refused(&["corpus.jsonl:2", "\"a\" again", "line 1"]);
 }
 
 #[test]

@@ -138,7 +138,8 @@ fn what_does_not_apply_to_run_files_is_refused_or_done() {
     folder.run("evaluate --qrels qrels --run a.run --split test").refused(&["--split"]);
     folder.run("evaluate --qrels qrels --run a.run --judged-candidates").refused(&["--judged-candidates"]);
     folder.run("evaluate --qrels qrels --run a.run --encoder bm25").refused(&["--encoder"]);
-    let fused = folder.json("evaluate --qrels qrels --run a.run --run b.run --fuse rrf --measures RR@10 --per-query");
+    let fused =
+        folder.json("evaluate --qrels qrels --run a.run --run b.run --fuse rrf --measures RR@10 --per-query");
     let systems = fused["systems"].as_array().unwrap();
     assert_eq!(systems.len(), 3);
     // Both documents of q1 are fused to the same score: the id decides, and b stands first.

@@ -23,25 +23,32 @@ pub const SAMPLE: &str = "sample";
 /// Opens a collection by name or folder.
 ///
 /// # Errors
-/// When there is none of that name, or its files cannot be read.
+/// When there is none of that name, its files cannot be read, or an id stands twice.
 pub fn open(name: &str, split: Option<&str>, memory_bytes: u64) -> anyhow::Result<Collection> {
+    open_with(name, OpenOptions { split: split.map(str::to_owned), memory_bytes, ..OpenOptions::default() })
+}
+
+/// Opens a collection as it stands, ids that stand twice included, to look for what is wrong with it.
+///
+/// # Errors
+/// When there is none of that name, or its files cannot be read.
+pub fn open_to_check(name: &str, split: Option<&str>, memory_bytes: u64) -> anyhow::Result<Collection> {
+    let split = split.map(str::to_owned);
+    open_with(name, OpenOptions { split, memory_bytes, keep_duplicates: true, ..OpenOptions::default() })
+}
+
+fn open_with(name: &str, options: OpenOptions) -> anyhow::Result<Collection> {
     if name == SAMPLE {
         let sample = datasets::sample()?;
-        return match split.filter(|split| sample.split.as_deref() != Some(*split)) {
-            Some(split) => Err(Usage::error(format!(
-                "sample: has no split {split}; expected {}",
-                sample.splits.join(", ")
-            ))),
-            None => Ok(sample),
-        };
+        if let Some(split) = &options.split {
+            sample.require_split(split)?;
+        }
+        return Ok(sample);
     }
     let pulled = cache::data()?.join(name);
     let path = [PathBuf::from(name), pulled].into_iter().find(|path| path.exists());
     let Some(path) = path else { return Err(unknown(name)) };
-    let manifest = Manifest::named(name).cloned();
-    let options =
-        OpenOptions { split: split.map(str::to_owned), memory_bytes, manifest, ..OpenOptions::default() };
-    Ok(datasets::open(&path, &options)?)
+    Ok(datasets::open(&path, &OpenOptions { manifest: Manifest::named(name).cloned(), ..options })?)
 }
 
 fn unknown(name: &str) -> anyhow::Error {

@@ -89,7 +89,7 @@ fn list() -> anyhow::Result<Finished> {
 }
 
 fn check(name: &str, split: Option<&str>, options: &Options) -> anyhow::Result<Finished> {
-    let collection = collections::open(name, split, options.memory)?;
+    let collection = collections::open_to_check(name, split, options.memory)?;
     let findings = check::check(&collection);
     let mut table = Table::new(["severity", "finding", "count", "first"]);
     for finding in &findings {
