@@ -39,12 +39,13 @@ def write_inputs(folder, queries, hits, judged):
     with open(qrels, "w") as q, open(run, "w") as r:
         for query in range(queries):
             pool = draw.sample(range(10 * hits), hits + judged)
-            for document in pool[hits // 2 : hits // 2 + judged]:
-                q.write(f"q{query} 0 doc{document:08d} {draw.choice([0, 0, 0, 1, 1, 2, 3])}\n")
+            # Half of the judged documents stand somewhere in the ranking, half were never retrieved.
+            for document in draw.sample(pool[:hits], judged // 2) + pool[hits : hits + judged // 2]:
+                q.write(f"q{query} 0 d{document:07d} {draw.choice([0, 0, 0, 1, 1, 2, 3])}\n")
             score = 30.0
             for rank, document in enumerate(pool[:hits]):
                 score -= draw.choice([0.0, 0.001, 0.01, 0.05])
-                r.write(f"q{query} Q0 doc{document:08d} {rank + 1} {score:.6f} synthetic\n")
+                r.write(f"q{query} Q0 d{document:07d} {rank + 1} {score:.4f} r\n")
     return qrels, run
 
 
