@@ -9,7 +9,7 @@ use datasets::trec::{RunFile, RunOptions};
 use rayon::prelude::*;
 use relevance::evaluation::{Evaluation, EvaluationOptions, Evaluator, SelfHits};
 use relevance::fusion::Fusion;
-use relevance::{Hit, Judgments, QueryJudgments, Ranking};
+use relevance::{Judgments, QueryJudgments, Ranking};
 
 use super::Finished;
 use crate::arguments::Options;
@@ -230,18 +230,11 @@ fn evaluate_fusion(
     let queries = judgments.queries().map(QueryJudgments::query).collect::<Vec<_>>();
     let answered = |query: &&&str| runs.iter().any(|run| run.position(query).is_some());
     let outcomes = queries.par_iter().filter(answered).map(|query| {
-        let part = |run: &RunFile| match run.position(query) {
-            Some(at) => run
-                .ranking(at)
-                .map(|ranking| ranking.hits.iter().map(|hit| (hit.document.to_owned(), hit.score)).collect()),
-            None => Ok(Vec::new()),
-        };
-        let parts: Vec<Vec<(String, f64)>> = runs.iter().map(part).collect::<Result<_, _>>()?;
-        let rankings = parts.iter().map(|hits| {
-            let hits = hits.iter().map(|(document, score)| Hit { document, score: *score }).collect();
-            Ranking { query, hits }
+        let answers = runs.iter().map(|run| match run.position(query) {
+            Some(at) => run.ranking(at),
+            None => Ok(Ranking { query, hits: Vec::new() }),
         });
-        Ok(evaluator.query(&fusion.fuse(&rankings.collect::<Vec<_>>())?)?)
+        Ok(evaluator.query(&fusion.fuse(&answers.collect::<Result<Vec<_>, _>>()?)?)?)
     });
     Ok(evaluator.collect(outcomes.collect::<anyhow::Result<Vec<_>>>()?)?)
 }
