@@ -1,0 +1,1 @@
+//! Graded losses: embeddings and labels in, value and gradients out.
