@@ -32,4 +32,4 @@ pub use list::{GradedDocument, GradedList};
 pub use measures::{Measure, MeasureError, parse_measures};
 pub use pair::{LabeledPair, RatingTable};
 pub use ranking::{Hit, Ranking, TieOrder};
-pub use scale::Scale;
+pub use scale::{Level, Scale};

@@ -24,8 +24,9 @@
 //! # The digest
 //!
 //! blake3 over the files that decide the scores, sorted by name, each as length of name (`u64`), name, length of content
-//! (`u64`), content. `README.md` and `LICENSE` are carried (and checked one by one) but do not count: correcting a model
-//! card does not make another model.
+//! (`u64`), content. `README.md`, `LICENSE` and `labeler.json` are carried (and checked one by one) but do not count:
+//! correcting a model card does not make another model, and a head leaves the vectors as they are. A labeler's own digest
+//! adds the head.
 
 use std::collections::BTreeMap;
 
@@ -49,12 +50,16 @@ pub const SENTENCE_BERT: &str = "sentence_bert_config.json";
 pub const PROMPTS: &str = "config_sentence_transformers.json";
 /// The model card.
 pub const CARD: &str = "README.md";
+/// How features become a grade ([`crate::labeler`]). Decides labels, not vectors: see the digest above.
+pub const LABELER: &str = "labeler.json";
 /// The licence text.
 pub const LICENSE: &str = "LICENSE";
 
 /// Every file a bundle may hold, by its name inside a model's folder.
-pub const FILES: [&str; 9] =
-    [CONFIG, TOKENIZER, WEIGHTS, MODULES, POOLING, SENTENCE_BERT, PROMPTS, CARD, LICENSE];
+pub const FILES: [&str; 10] =
+    [CONFIG, TOKENIZER, WEIGHTS, MODULES, POOLING, SENTENCE_BERT, PROMPTS, LABELER, CARD, LICENSE];
+/// The files that change no vector.
+const BESIDE: [&str; 3] = [LABELER, CARD, LICENSE];
 const MAGIC: &[u8; 8] = b"GRADEDBN";
 const VERSION: u32 = 1;
 const PREAMBLE: usize = 48;
@@ -234,7 +239,7 @@ fn align(length: usize) -> usize {
 
 fn content_digest(files: &BTreeMap<String, Vec<u8>>) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (name, content) in files.iter().filter(|(name, _)| *name != CARD && *name != LICENSE) {
+    for (name, content) in files.iter().filter(|(name, _)| !BESIDE.contains(&name.as_str())) {
         for part in [name.as_bytes(), content] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);

@@ -55,6 +55,11 @@ impl Tokens {
         self.tokenizer.token_to_id(token)
     }
 
+    /// How an id is written, if the vocabulary has it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
     /// The ids of a text.
     ///
     /// # Errors

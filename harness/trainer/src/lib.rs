@@ -4,3 +4,4 @@
 //! caller, so a training run is a function of its inputs and its seed.
 
 pub mod losses;
+pub mod ordinal_head;

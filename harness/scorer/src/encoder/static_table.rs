@@ -75,6 +75,21 @@ impl StaticTable {
         Ok(Self { tokens, template, rows, dimensions: config.dimensions, digest })
     }
 
+    /// The token ids of a text, repetitions included.
+    pub(crate) fn ids(&self, text: &str, role: Role) -> Result<Vec<u32>> {
+        self.tokens.encode(&self.template.apply(text, role))
+    }
+
+    /// Adds one token's vector.
+    pub(crate) fn add_row(&self, id: u32, vector: &mut [f32]) {
+        self.rows.add(id as usize, vector);
+    }
+
+    /// How a token is written.
+    pub(crate) fn token(&self, id: u32) -> Option<String> {
+        self.tokens.token(id)
+    }
+
     fn encode_one(&self, text: &str, role: Role, ids: &mut Vec<u32>, vector: &mut [f32]) -> Result<()> {
         self.tokens.encode_into(&self.template.apply(text, role), ids)?;
         for &id in ids.iter() {
