@@ -11,6 +11,8 @@ mod graded;
 mod evaluate;
 // `graded agree`: two raters, several, two sets of judgments.
 mod agree;
+// `graded label`, `graded model calibrate`, `graded agree --labeler`.
+mod label;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

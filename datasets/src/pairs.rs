@@ -33,6 +33,8 @@ pub struct PairOptions {
     pub predicted: Option<String>,
     /// The predicted score.
     pub score: Option<String>,
+    /// Whether a file may do without grades: pairs that are still to be labelled.
+    pub grades_may_be_absent: bool,
     /// The most bytes the file may have, unpacked.
     pub memory_bytes: u64,
 }
@@ -48,6 +50,7 @@ impl Default for PairOptions {
             human: None,
             predicted: None,
             score: None,
+            grades_may_be_absent: false,
             memory_bytes: 8 << 30,
         }
     }
@@ -250,7 +253,7 @@ impl Chosen {
             wanted: format!("a column with {what} (named, or called one of: {})", names.join(", ")),
             available: table.header.clone(),
         };
-        if chosen.human.is_none() && chosen.predicted.is_none() {
+        if chosen.human.is_none() && chosen.predicted.is_none() && !options.grades_may_be_absent {
             return Err(lacks("grades", &[HUMAN, PREDICTED].concat()));
         }
         if chosen.query.or(chosen.query_text).is_none() {

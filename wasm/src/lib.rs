@@ -13,11 +13,13 @@ compile_error!(
 
 mod agreement;
 mod evaluation;
+mod labeler;
 mod options;
 mod retriever;
 mod scorer;
 
 pub use agreement::agree;
 pub use evaluation::evaluate;
+pub use labeler::Labeler;
 pub use retriever::{Hits, Retriever};
 pub use scorer::Scorer;

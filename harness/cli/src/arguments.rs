@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
-use crate::commands::{agree, data, doctor, evaluate, model, recipe, shell};
+use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, shell};
 use crate::report::Format;
 
 /// Train, score and check graded relevance for search.
@@ -25,13 +25,15 @@ pub enum Command {
     Evaluate(Box<evaluate::Command>),
     /// Measure how far labels agree: predicted with human, rater with rater, or system orders
     Agree(agree::Command),
+    /// Grade query-document pairs with a labeler
+    Label(label::Command),
     /// Show a recipe completed, or check it
     #[command(subcommand)]
     Recipe(recipe::Command),
     /// List, check, import and pull collections
     #[command(subcommand)]
     Data(data::Command),
-    /// List, inspect, pull, export and distil encoders
+    /// List, inspect, pull, export, distil and calibrate encoders
     #[command(subcommand)]
     Model(model::Command),
     /// Say what this machine offers: instruction sets, CUDA, models, data

@@ -6,6 +6,7 @@ mod cache;
 mod collections;
 mod commands;
 mod exit;
+mod labelers;
 mod models;
 mod progress;
 mod pull;
@@ -33,6 +34,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
     let finished = match &arguments.command {
         Command::Evaluate(command) => commands::evaluate::run(command, options)?,
         Command::Agree(command) => commands::agree::run(command, options)?,
+        Command::Label(command) => commands::label::run(command, options)?,
         Command::Recipe(command) => commands::recipe::run(command)?,
         Command::Data(command) => commands::data::run(command, options)?,
         Command::Model(command) => commands::model::run(command, options)?,

@@ -10,12 +10,13 @@ use rayon::prelude::*;
 use relevance::agreement::{self, RatedPair, system_agreement};
 use relevance::resampling::Bootstrap;
 use relevance::{EvaluationOptions, Evaluator, Judgments, Measure, Scale, parse_measures};
+use scorer::Labeler;
 
 use super::Finished;
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::report::agreement as say;
-use crate::{collections, progress};
+use crate::{collections, labelers, progress};
 
 /// Flags of `graded agree`.
 #[derive(Debug, Args)]
@@ -29,6 +30,9 @@ pub struct Command {
     /// The column of the predicted grade [default: guessed and reported]
     #[arg(long, value_name = "COL", requires = "pairs")]
     predicted: Option<String>,
+    /// A labeler that predicts the grades instead: `embedded`, a pulled model's name, or a bundle's file or folder
+    #[arg(long, value_name = "BUNDLE", requires = "pairs", conflicts_with_all = ["predicted", "raters"])]
+    labeler: Option<String>,
     /// The column that names the query; intervals resample by it [default: guessed and reported]
     #[arg(long, value_name = "COL", requires = "pairs")]
     query: Option<String>,
@@ -60,7 +64,7 @@ pub struct Command {
 
 /// The `--scale` flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ScaleName {
+pub enum ScaleName {
     /// 0 and 1
     Binary,
     /// 0 to 3
@@ -97,10 +101,14 @@ fn two_raters(
         memory_bytes: options.memory,
         ..PairOptions::default()
     };
-    let pairs = pairs::read(file, &wanted)?;
+    let labeler = command.labeler.as_deref().map(labelers::load).transpose()?;
+    let pairs = match &labeler {
+        None => pairs::read(file, &wanted)?,
+        Some(labeler) => labeled(file, &wanted, labeler.as_ref(), options)?,
+    };
     say_columns(&pairs, options);
     for (column, name) in [(&pairs.columns.human, "--human"), (&pairs.columns.predicted, "--predicted")] {
-        if column.is_none() {
+        if column.is_none() && (name == "--human" || labeler.is_none()) {
             return Err(Usage::error(format!(
                 "{}: which column holds the grade? name it with {name}",
                 file.display()
@@ -109,7 +117,7 @@ fn two_raters(
     }
     let report = match command.scale {
         None => agreement::Report::of_labeled(&pairs.pairs, bootstrap),
-        Some(name) => over_scale(file, &scale(name), &pairs, bootstrap)?,
+        Some(name) => over_scale(file, &name.scale(), &pairs, bootstrap)?,
     };
     if report.pairs == 0 {
         return Err(Usage::error(format!(
@@ -117,7 +125,25 @@ fn two_raters(
             file.display()
         )));
     }
-    Ok(say::two_raters(&file.display().to_string(), &report, &pairs)?.into())
+    let mut said = say::two_raters(&file.display().to_string(), &report, &pairs)?;
+    if let Some(labeler) = &labeler {
+        said.json["labeler"] = labeler.digest().into();
+    }
+    Ok(said.into())
+}
+
+/// The pairs with a labeler's grades in place of a predicted column.
+fn labeled(
+    file: &Path,
+    wanted: &PairOptions,
+    labeler: &dyn Labeler,
+    options: &Options,
+) -> anyhow::Result<PairFile> {
+    let mut pairs = labelers::read(file, wanted, options)?;
+    labelers::predict(&mut pairs.pairs, labeler, options)?;
+    (pairs.columns.predicted, pairs.predicted_missing) = (None, 0);
+    pairs.unparsed.clear();
+    Ok(pairs)
 }
 
 /// The report over a stated scale; a grade beyond it is named by its line.
@@ -142,11 +168,14 @@ fn over_scale(
     Ok(report)
 }
 
-fn scale(name: ScaleName) -> Scale {
-    match name {
-        ScaleName::Binary => Scale::binary(),
-        ScaleName::Ssra => Scale::ssra(),
-        ScaleName::Crops => Scale::crops(),
+impl ScaleName {
+    /// The scale of that name.
+    pub fn scale(self) -> Scale {
+        match self {
+            ScaleName::Binary => Scale::binary(),
+            ScaleName::Ssra => Scale::ssra(),
+            ScaleName::Crops => Scale::crops(),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! One file per subcommand: its flags, and what it does with them.
 
 pub mod agree;
+pub mod calibrate;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
+pub mod label;
 pub mod model;
 pub mod recipe;
 pub mod shell;

@@ -7,6 +7,7 @@ use scorer::Bundle;
 use scorer::distill::{self, DistillOptions, Storage};
 
 use super::Finished;
+use super::calibrate::{self, Calibrate};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::report::{Cell, Report, Table};
@@ -40,6 +41,8 @@ pub enum Command {
     },
     /// Distil a teacher into a static table: one vector a token, a few megabytes, a thousand times faster
     Distill(Distill),
+    /// Fit the head that makes an encoder a labeler, on pairs with human grades
+    Calibrate(Calibrate),
 }
 
 /// Flags of `graded model distill`.
@@ -90,6 +93,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         }
         Command::Export { bundle, out } => export(bundle, out),
         Command::Distill(command) => distill(command, options),
+        Command::Calibrate(command) => calibrate::run(command, options),
     }
 }
 

@@ -75,7 +75,7 @@ impl Cell {
     }
 
     /// As a program reads it: the shortest text that gives the same number back.
-    fn exact(&self) -> String {
+    pub fn exact(&self) -> String {
         match self {
             Self::Value(value) | Self::Share(value) | Self::Probability(value) => format!("{value}"),
             _ => self.rounded(),

@@ -50,6 +50,16 @@ impl Feature {
         Feature::Length,
     ];
 
+    /// Those that carry over from one collection to another; what they leave out follows how long its documents are.
+    pub const USUAL: [Feature; 6] = [
+        Feature::Similarity,
+        Feature::WindowSimilarity,
+        Feature::SoftCoverage,
+        Feature::WeakestMatch,
+        Feature::StemCoverage,
+        Feature::Phrase,
+    ];
+
     /// The name in `labeler.json`.
     pub fn name(self) -> &'static str {
         match self {

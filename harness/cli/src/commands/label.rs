@@ -1,0 +1,277 @@
+//! `graded label`: pairs in, grades with scores and probabilities out.
+//!
+//! With `--out` the answer is written as it comes, a row a pair, and a run that was stopped goes on where it ended:
+//! complete rows are kept when they are of the same labeler and the same pairs, a broken last row is cut off.
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use datasets::pairs::PairOptions;
+use relevance::LabeledPair;
+use scorer::{Label, Labeler};
+
+use super::Finished;
+use crate::arguments::Options;
+use crate::exit::Usage;
+use crate::labelers::{self, CHUNK};
+use crate::report::{Cell, Report, Table};
+use crate::{models, progress};
+
+/// Flags of `graded label`.
+#[derive(Debug, Args)]
+pub struct Command {
+    /// A file of pairs with the texts of query and document: CSV, TSV or JSON lines
+    #[arg(long, value_name = "FILE", required_unless_present = "dataset")]
+    pairs: Option<PathBuf>,
+    /// A collection whose judged pairs are labelled: a name or a folder
+    #[arg(long, value_name = "NAME|DIR", conflicts_with = "pairs")]
+    dataset: Option<String>,
+    /// The labeler: `embedded`, a pulled model's name, or a bundle's file or folder
+    #[arg(long, value_name = "BUNDLE", default_value = models::EMBEDDED)]
+    labeler: String,
+    /// The CSV file to write row by row; an unfinished one is continued [default: stdout, at the end]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Start over where --out holds an earlier answer
+    #[arg(long, requires = "out")]
+    restart: bool,
+    /// Label only part I of N, in file order; the parts put together are the whole
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    shard: Option<Shard>,
+    /// The column of the query's id [default: guessed and reported]
+    #[arg(long, value_name = "COL", requires = "pairs")]
+    query: Option<String>,
+    /// The column of the document's id [default: guessed and reported]
+    #[arg(long, value_name = "COL", requires = "pairs")]
+    document: Option<String>,
+    /// The column of the query's text [default: guessed and reported]
+    #[arg(long, value_name = "COL", requires = "pairs")]
+    query_text: Option<String>,
+    /// The column of the document's text [default: guessed and reported]
+    #[arg(long, value_name = "COL", requires = "pairs")]
+    document_text: Option<String>,
+    /// The column of the human grade, carried over [default: guessed and reported]
+    #[arg(long, value_name = "COL", requires = "pairs")]
+    human: Option<String>,
+}
+
+/// Part `index` of `count`, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shard {
+    index: usize,
+    count: usize,
+}
+
+fn parse_shard(written: &str) -> Result<Shard, String> {
+    let parts = written.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((index, count)) if (1..=count).contains(&index) => Ok(Shard { index, count }),
+        _ => Err("expected I/N with I from 1 to N, such as 2/8".to_owned()),
+    }
+}
+
+impl Shard {
+    fn of(self, pairs: usize) -> std::ops::Range<usize> {
+        // In u128: a product of two sizes may not fit.
+        let bound = |part: usize| (pairs as u128 * part as u128 / self.count as u128) as usize;
+        bound(self.index - 1)..bound(self.index)
+    }
+}
+
+/// Runs `graded label`.
+pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
+    let labeler = labelers::load(&command.labeler)?;
+    let mut pairs = pairs(command, options)?;
+    if let Some(shard) = command.shard {
+        let range = shard.of(pairs.len());
+        pairs = pairs.drain(range).collect();
+    }
+    let rows = Rows::new(labeler.as_ref());
+    match &command.out {
+        None => Ok(Report::of_rows(rows.table(&pairs, options)?).into()),
+        Some(out) => rows.write(&pairs, out, command.restart, options),
+    }
+}
+
+fn pairs(command: &Command, options: &Options) -> anyhow::Result<Vec<LabeledPair>> {
+    let Some(file) = &command.pairs else {
+        let name = command.dataset.as_deref().unwrap_or_default();
+        return Ok(labelers::of_collection(name, None, options)?.0);
+    };
+    let wanted = PairOptions {
+        query: command.query.clone(),
+        document: command.document.clone(),
+        query_text: command.query_text.clone(),
+        document_text: command.document_text.clone(),
+        human: command.human.clone(),
+        ..PairOptions::default()
+    };
+    Ok(labelers::read(file, &wanted, options)?.pairs)
+}
+
+/// How labels are written down.
+struct Rows<'l> {
+    labeler: &'l dyn Labeler,
+    header: Vec<String>,
+}
+
+impl<'l> Rows<'l> {
+    fn new(labeler: &'l dyn Labeler) -> Self {
+        let names = ["query_id", "doc_id", "human", "predicted", "predicted_score"];
+        let mut header: Vec<_> = names.map(str::to_owned).into();
+        header.extend(labeler.scale().levels().iter().map(|level| format!("p{}", level.grade)));
+        header.push("labeler".to_owned());
+        Self { labeler, header }
+    }
+
+    /// The part of a row that is known before the pair is labelled.
+    fn key(pair: &LabeledPair) -> [String; 3] {
+        [
+            pair.query.clone(),
+            pair.document.clone(),
+            pair.human.map_or_else(String::new, |grade| grade.to_string()),
+        ]
+    }
+
+    fn mark(&self) -> &str {
+        &self.labeler.digest()[..16]
+    }
+
+    fn row(&self, pair: &LabeledPair, label: &Label) -> Vec<Cell> {
+        let mut row: Vec<Cell> = Self::key(pair).map(Cell::Text).into();
+        row.push(Cell::text(label.grade.to_string()));
+        row.push(Cell::Value(label.score));
+        row.extend(label.distribution.iter().map(|&probability| Cell::Value(probability)));
+        row.push(Cell::text(self.mark()));
+        row
+    }
+
+    fn label(&self, pairs: &[LabeledPair]) -> anyhow::Result<Vec<Label>> {
+        Ok(self.labeler.label(&pairs.iter().map(labelers::texts).collect::<Vec<_>>())?)
+    }
+
+    fn table(&self, pairs: &[LabeledPair], options: &Options) -> anyhow::Result<Table> {
+        let bar = progress::bar(options, "labelling", pairs.len() as u64);
+        let mut table = Table::new(self.header.clone());
+        for chunk in pairs.chunks(CHUNK) {
+            for (pair, label) in chunk.iter().zip(self.label(chunk)?) {
+                table.push(self.row(pair, &label));
+            }
+            bar.inc(chunk.len() as u64);
+        }
+        bar.finish_and_clear();
+        Ok(table)
+    }
+
+    fn write(
+        &self,
+        pairs: &[LabeledPair],
+        out: &Path,
+        restart: bool,
+        options: &Options,
+    ) -> anyhow::Result<Finished> {
+        let shown = || format!("{}: cannot be written", out.display());
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(restart).open(out);
+        let mut file = file.map_err(|error| Usage::error(format!("{}: {error}", out.display())))?;
+        let (done, end) = self.already_there(&mut file, pairs, out)?;
+        file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).with_context(shown)?;
+        if done > 0 {
+            progress::say(options, format!("{}: {done} of {} pairs are there", out.display(), pairs.len()));
+        }
+        let mut writer = csv::Writer::from_writer(BufWriter::new(file));
+        if end == 0 {
+            writer.write_record(&self.header).with_context(shown)?;
+        }
+        let bar = progress::bar(options, "labelling", pairs.len() as u64).with_position(done as u64);
+        for chunk in pairs[done..].chunks(CHUNK) {
+            for (pair, label) in chunk.iter().zip(self.label(chunk)?) {
+                writer.write_record(self.row(pair, &label).iter().map(Cell::exact)).with_context(shown)?;
+            }
+            writer.flush().with_context(shown)?;
+            bar.inc(chunk.len() as u64);
+        }
+        bar.finish_and_clear();
+        let mut file =
+            writer.into_inner().map_err(|error| anyhow::anyhow!(error.to_string())).with_context(shown)?;
+        file.flush().and_then(|()| file.get_ref().sync_all()).with_context(shown)?;
+        let mut table = Table::new(["file", "pairs", "already there", "labeler"]);
+        let shown = out.display().to_string();
+        table.push(vec![
+            Cell::text(shown),
+            Cell::count(pairs.len()),
+            Cell::count(done),
+            Cell::text(self.labeler.digest()),
+        ]);
+        Ok(Report::of_rows(table).into())
+    }
+
+    /// How many rows of an earlier run are complete, and where the last of them ends.
+    fn already_there(
+        &self,
+        file: &mut std::fs::File,
+        pairs: &[LabeledPair],
+        out: &Path,
+    ) -> anyhow::Result<(usize, u64)> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).with_context(|| out.display().to_string())?;
+        let other = |line: u64, what: &str| {
+            let found = format!("{}:{line}: {what}", out.display());
+            Usage::error(format!("{found}; expected the rows of the same pairs and labeler, or --restart"))
+        };
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&bytes[..]);
+        let mut record = csv::StringRecord::new();
+        let (mut rows, mut end) = (0, 0);
+        loop {
+            let line = reader.position().line();
+            let read = reader.read_record(&mut record).map_err(|error| other(line, &error.to_string()))?;
+            let position = reader.position().byte();
+            // A row without its line end may be cut short in its last field.
+            let complete = position > 0 && bytes.get(position as usize - 1) == Some(&b'\n');
+            if !read || !complete {
+                return Ok((rows, end));
+            }
+            if end == 0 {
+                if record.iter().ne(self.header.iter().map(String::as_str)) {
+                    return Err(other(line, "another header"));
+                }
+            } else {
+                let pair = pairs.get(rows).ok_or_else(|| other(line, "more rows than pairs"))?;
+                let same_pair = record.iter().take(3).eq(Self::key(pair).iter().map(String::as_str));
+                if !same_pair {
+                    return Err(other(line, "a row of another pair"));
+                }
+                if record.len() != self.header.len() || record.iter().next_back() != Some(self.mark()) {
+                    return Err(other(line, "a row of another labeler"));
+                }
+                rows += 1;
+            }
+            end = position;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn shards_are_the_whole_in_order() {
+        for (pairs, count) in [(10, 3), (2, 5), (0, 2), (1000, 7)] {
+            let mut next = 0;
+            for index in 1..=count {
+                let range = Shard { index, count }.of(pairs);
+                assert_eq!(range.start, next);
+                next = range.end;
+            }
+            assert_eq!(next, pairs);
+        }
+        assert_eq!(parse_shard("2/8").unwrap(), Shard { index: 2, count: 8 });
+        for wrong in ["0/2", "3/2", "2", "a/b", "1/0"] {
+            assert!(parse_shard(wrong).is_err(), "{wrong}");
+        }
+    }
+}

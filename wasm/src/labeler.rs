@@ -1,0 +1,79 @@
+//! (query, document) -> grade, distribution and reasons, with the embedded labeler or one from a bundle's bytes.
+
+use scorer::labeler::{EncoderLabeler, ScaleFile};
+use scorer::{Bundle, EncoderOptions, Labeler as _, Pair};
+use wasm_bindgen::prelude::*;
+
+/// Grades query-document pairs.
+#[wasm_bindgen]
+pub struct Labeler {
+    labeler: EncoderLabeler,
+}
+
+#[wasm_bindgen]
+impl Labeler {
+    /// The labeler of a bundle in its one-file form.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the bundle, by file, key and tensor; a bundle that is an encoder only.
+    #[wasm_bindgen(constructor)]
+    pub fn new(bundle: &[u8]) -> Result<Labeler, JsError> {
+        Self::load(&Bundle::from_bytes(bundle)?)
+    }
+
+    /// The labeler inside the module: the one that `graded` calls `embedded`.
+    ///
+    /// # Errors
+    /// Never for a module as built.
+    pub fn embedded() -> Result<Labeler, JsError> {
+        Self::load(&scorer::embedded::embedded()?)
+    }
+
+    fn load(bundle: &Bundle) -> Result<Labeler, JsError> {
+        Ok(Self { labeler: EncoderLabeler::from_bundle(bundle, &EncoderOptions::default())? })
+    }
+
+    /// The digest of everything that decides a label.
+    #[wasm_bindgen(getter)]
+    pub fn digest(&self) -> String {
+        self.labeler.digest().to_owned()
+    }
+
+    /// The scale of the grades as JSON: `{"name", "levels": [{"grade", "meaning"}], "relevant_from"}`.
+    ///
+    /// # Errors
+    /// Never.
+    #[wasm_bindgen(getter)]
+    pub fn scale(&self) -> Result<String, JsError> {
+        Ok(serde_json::to_string(&ScaleFile::of(self.labeler.scale()))?)
+    }
+
+    /// Where the grades begin on the score's axis, one number a level above the lowest.
+    #[wasm_bindgen(getter)]
+    pub fn cuts(&self) -> Vec<f64> {
+        self.labeler.head().cuts().to_vec()
+    }
+
+    /// The labels of the pairs `queries[i]`, `documents[i]`, as a JSON list of `{"grade", "score", "distribution"}`.
+    ///
+    /// # Errors
+    /// Lists of different lengths, and a tokenizer that fails.
+    pub fn label(&self, queries: Vec<String>, documents: Vec<String>) -> Result<String, JsError> {
+        if queries.len() != documents.len() {
+            let (q, d) = (queries.len(), documents.len());
+            return Err(JsError::new(&format!("label: {q} queries for {d} documents")));
+        }
+        let pairs = queries.iter().zip(&documents);
+        let pairs: Vec<_> = pairs.map(|(query, document)| Pair { query, document }).collect();
+        Ok(serde_json::to_string(&self.labeler.label(&pairs)?)?)
+    }
+
+    /// The label of one pair and what it rests on, as JSON: `{"label", "features": [[name, value, contribution]],
+    /// "tokens": [[query token, nearest document token or null, cosine]]}`.
+    ///
+    /// # Errors
+    /// A tokenizer that fails.
+    pub fn explain(&self, query: &str, document: &str) -> Result<String, JsError> {
+        Ok(serde_json::to_string(&self.labeler.explain(Pair { query, document })?)?)
+    }
+}
