@@ -382,7 +382,7 @@ impl Bm25Index {
 /// `ln(1 + (N - df + 0.5) / (df + 0.5))`, rounded to 32 bits as Lucene does.
 fn idf(documents: usize, document_frequency: u32) -> f32 {
     let (n, df) = (documents as f64, f64::from(document_frequency));
-    (1.0 + (n - df + 0.5) / (df + 0.5)).ln() as f32
+    libm::log(1.0 + (n - df + 0.5) / (df + 0.5)) as f32
 }
 
 /// `idf * tf / (tf + norm)`, in Lucene's 32-bit steps: `idf - idf / (1 + tf / norm)`, which never falls as tf grows.
