@@ -7,6 +7,7 @@
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod device;
+pub mod encoder;
 pub mod error;
 pub mod h_infonce;
 pub mod matrix;

@@ -1,0 +1,222 @@
+//! The float steps of the encoder, each written once.
+//!
+//! Every function here is plain Rust: Rust neither contracts a product and a sum into one rounding nor reorders
+//! additions, and only operations with one IEEE 754 answer are used (+, -, *, /, square root, conversions, bit
+//! patterns; nothing from a system's library). So a function gives the same bits whatever instructions the
+//! compiler makes of it, and the vector paths inline these very functions. Sums over a row run in [`LANES`]
+//! interleaved partial sums, folded by halves: one order for registers of any width.
+
+/// Partial sums of a row.
+pub(super) const LANES: usize = 16;
+
+/// Largest code of a weight, of an activation, and of a row of word embeddings.
+pub(super) const CODE_LIMIT: i32 = 127;
+/// Largest code of a query's or key's element: the difference of two sums of 256 products fits 32 bits.
+pub(super) const KEY_LIMIT: i32 = 2047;
+/// Largest code of an attention probability.
+pub(super) const PROBABILITY_LIMIT: i32 = 4095;
+/// Largest code of a value's element: 512 products with a probability fit 32 bits.
+pub(super) const VALUE_LIMIT: i32 = 1023;
+
+/// Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, ties to even.
+const ROUND: f32 = 12_582_912.0;
+
+/// The nearest whole number, ties to even, for `|x| < 2^22`.
+#[inline(always)]
+pub(super) fn round(x: f32) -> i32 {
+    ((x + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32)
+}
+
+/// The larger; `a` where they do not compare.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// What to multiply values with to get codes, and codes with to get values back, where `largest` is the largest
+/// magnitude and `limit` the largest code. Both are 0 where there is nothing above 1e-30.
+#[inline(always)]
+pub(super) fn scales(largest: f32, limit: i32) -> (f32, f32) {
+    if largest > 1e-30 { (limit as f32 / largest, largest / limit as f32) } else { (0.0, 0.0) }
+}
+
+/// A sum of products of codes as the value it stands for.
+#[inline(always)]
+pub(super) fn dequantize(sum: i32, output_scale: f32, row_scale: f32, bias: f32) -> f32 {
+    sum as f32 * output_scale * row_scale + bias
+}
+
+/// `x Phi(x)` (Hendrycks and Gimpel 2016, arXiv 1606.08415) within 8e-6 + 2e-7 |x|. Beyond +-5, where Phi is 0 or 1
+/// to 3e-7, it is taken as it is at 5; between, `Phi(u) - 1/2 = u p(t)` with `t = 2 (u / 5)^2 - 1` in [-1, 1], so that
+/// no terms cancel. `p` was fitted for the least largest error of the result.
+#[inline(always)]
+pub(super) fn gelu(x: f32) -> f32 {
+    let u = if x > 5.0 { 5.0 } else { x };
+    let u = if u < -5.0 { -5.0 } else { u };
+    let t = u * u * 0.08 - 1.0;
+    let p = 0.002_241_290_4;
+    let p = p * t - 0.006_265_331_5;
+    let p = p * t + 0.007_096_973_7;
+    let p = p * t - 0.008_352_715;
+    let p = p * t + 0.015_493_146;
+    let p = p * t - 0.024_201_777;
+    let p = p * t + 0.031_759_962;
+    let p = p * t - 0.040_321_965;
+    let p = p * t + 0.051_486_455;
+    let p = p * t - 0.070_300_37;
+    let p = p * t + 0.141_364_32;
+    x * (0.5 + u * p)
+}
+
+/// The code of `2^y`, `y <= 0`: `2^y` is within 3e-6 of itself for `y >= -20` and 2^-20 below, which is code 0.
+/// `y = n + f` with `|f| <= 1/2`; `2^f` by a polynomial fitted for the least relative error.
+#[inline(always)]
+pub(super) fn probability_code(y: f32) -> i32 {
+    let y = if y > -20.0 { y } else { -20.0 };
+    let shifted = y + ROUND;
+    let f = y - (shifted - ROUND);
+    let p = 0.009_570_101;
+    let p = p * f + 0.055_917_86;
+    let p = p * f + 0.240_247_44;
+    let p = p * f + 0.693_121_8;
+    let p = p * f + 0.999_999_3;
+    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    let power = f32::from_bits((p.to_bits() as i32).wrapping_add(n << 23) as u32);
+    round(power * PROBABILITY_LIMIT as f32)
+}
+
+/// `log2(e) / sqrt(head)`: attention's logits in powers of two.
+#[inline(always)]
+pub(super) fn logit_scale(head: usize) -> f32 {
+    std::f32::consts::LOG2_E / (head as f32).sqrt()
+}
+
+/// The sum of `term(value)` in the fixed order.
+#[inline(always)]
+fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for chunk in whole {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += term(value);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane += term(value);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest magnitude; the order does not matter.
+#[inline(always)]
+pub(super) fn largest_magnitude(values: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for chunk in whole {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, value.abs());
+        }
+    }
+    let rest = rest.iter().fold(0.0, |most, value| larger(most, value.abs()));
+    lanes.into_iter().fold(rest, larger)
+}
+
+/// Layer norm (Ba et al. 2016, arXiv 1607.06450) of a row in place: `(x - mean) / sqrt(variance + epsilon) * gain +
+/// bias`.
+#[inline(always)]
+pub(super) fn layer_norm(row: &mut [f32], gain: &[f32], bias: &[f32], epsilon: f32) {
+    let count = row.len() as f32;
+    let mean = sum_of(row, |x| x) / count;
+    let variance = sum_of(row, |x| (x - mean) * (x - mean)) / count;
+    let scale = 1.0 / (variance + epsilon).sqrt();
+    for (x, (gain, bias)) in row.iter_mut().zip(gain.iter().zip(bias)) {
+        *x = (*x - mean) * scale * gain + bias;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Phi by numeric integration of its density, from the side where it is small.
+    fn gelu_f64(x: f64) -> f64 {
+        let tail = |from: f64| {
+            let steps = 4000;
+            let width = 12.0 / f64::from(steps);
+            let density = |z: f64| (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+            (0..steps)
+                .map(|step| {
+                    let z = from + f64::from(step) * width;
+                    width / 6.0 * (density(z) + 4.0 * density(z + width / 2.0) + density(z + width))
+                })
+                .sum::<f64>()
+        };
+        x * if x < 0.0 { tail(-x) } else { 1.0 - tail(x) }
+    }
+
+    #[test]
+    fn gelu_is_within_its_bound() {
+        for step in -1200..=1200 {
+            let x = step as f32 * 0.01;
+            let error = (f64::from(gelu(x)) - gelu_f64(f64::from(x))).abs();
+            assert!(error <= 8e-6 + 2e-7 * f64::from(x.abs()), "gelu({x}) is off by {error:e}");
+        }
+        assert_eq!(gelu(0.0), 0.0);
+        assert!((gelu(1e6) - 1e6).abs() < 1.0 && gelu(-1e6).abs() < 1.0);
+    }
+
+    #[test]
+    fn probability_codes_are_those_of_two_to_the_y() {
+        for step in 0..30_000 {
+            let y = step as f32 * -0.001;
+            let exact = f64::from(y).exp2() * f64::from(PROBABILITY_LIMIT);
+            let code = f64::from(probability_code(y));
+            assert!((code - exact).abs() <= 0.5 + 0.02, "2^{y}: {code} for {exact}");
+        }
+        assert_eq!(probability_code(0.0), PROBABILITY_LIMIT);
+        assert_eq!(probability_code(f32::NEG_INFINITY), 0);
+    }
+
+    #[test]
+    fn rounding_is_to_even() {
+        for (x, code) in [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (126.49, 126), (-127.0, -127)]
+        {
+            assert_eq!(round(x), code, "{x}");
+        }
+    }
+
+    #[test]
+    fn the_largest_code_is_the_limit() {
+        for bits in (0x3f00_0000u32..0x4100_0000).step_by(9973) {
+            let largest = f32::from_bits(bits);
+            for limit in [CODE_LIMIT, VALUE_LIMIT, KEY_LIMIT] {
+                let (inverse, scale) = scales(largest, limit);
+                assert_eq!(round(largest * inverse), limit, "{largest}");
+                assert!((limit as f32 * scale - largest).abs() <= largest * 2e-7);
+            }
+        }
+        assert_eq!(scales(0.0, CODE_LIMIT), (0.0, 0.0));
+        assert_eq!(scales(1e-38, CODE_LIMIT), (0.0, 0.0));
+    }
+
+    /// Lane 0 takes elements 0 and 16, lane 1 takes 1 and 17, ...: worked by hand where the order shows.
+    #[test]
+    fn sums_run_in_sixteen_lanes() {
+        let mut values = vec![0.0f32; 33];
+        (values[0], values[1], values[16], values[32]) = (1e8, 1.0, -1e8, 3.0);
+        assert_eq!(sum_of(&values, |x| x), 4.0);
+        (values[0], values[8], values[16]) = (1e8, -1e8, 1.0);
+        assert_eq!(
+            sum_of(&values, |x| x),
+            1.0,
+            "1e8 + 1 + 3 is 1e8 in lane 0; lane 8 takes it away; lane 1 stays"
+        );
+    }
+}

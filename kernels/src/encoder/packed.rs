@@ -1,0 +1,348 @@
+//! Weights laid out for vector instructions, and the integer products of each instruction set.
+//!
+//! Outputs lie in panels of [`PANEL`]: group of inputs after group of inputs, in each group the sixteen outputs one after
+//! the other, in each output the group's codes. Registers of any width then read a group's outputs in sequence. Inputs
+//! are filled up with zero codes to whole groups, outputs to whole [`TILE`]s.
+
+use super::Linear;
+
+/// Outputs of a panel.
+pub(super) const PANEL: usize = 16;
+/// Outputs are filled up to a multiple of this: the widest tile.
+pub(super) const TILE: usize = 32;
+
+/// Exact integer products of codes with weights, in registers of 32-bit sums.
+///
+/// # Safety
+/// Every `unsafe` method may only be called where the processor has the instruction set; pointers must be good for
+/// the number of values named, with no alignment.
+pub(super) trait Product: Copy + 'static {
+    /// Sums in a register.
+    const LANES: usize;
+    /// Inputs whose products are added at once.
+    const GROUP: usize;
+    /// Added to a code before it is stored, for instructions that multiply unsigned codes.
+    const OFFSET: i32;
+    /// A stored code.
+    type Code: Copy + Default + Send + Sync + 'static;
+    /// A stored weight.
+    type Weight: Copy + Default + Send + Sync + 'static;
+    /// A register of sums.
+    type Sums: Copy;
+    /// A register of `LANES` groups of weights.
+    type Weights: Copy;
+    /// A register with one group of codes in every lane.
+    type Codes: Copy;
+
+    /// What is stored for a code, offset included.
+    fn code(code: i32) -> Self::Code;
+    /// What is stored for a weight.
+    fn weight(weight: i8) -> Self::Weight;
+    /// `LANES` sums.
+    unsafe fn load_sums(sums: *const i32) -> Self::Sums;
+    /// `LANES` sums.
+    unsafe fn store_sums(sums: Self::Sums, to: *mut i32);
+    /// `LANES` groups of weights.
+    unsafe fn load_weights(weights: *const Self::Weight) -> Self::Weights;
+    /// One group of codes, in every lane.
+    unsafe fn splat_codes(codes: *const Self::Code) -> Self::Codes;
+    /// Adds to each lane the sum of its group's products.
+    unsafe fn add_products(sums: Self::Sums, codes: Self::Codes, weights: Self::Weights) -> Self::Sums;
+}
+
+/// Values that start on a cache line, so that no register straddles two.
+pub(super) struct Aligned<T> {
+    lines: Vec<Line>,
+    length: usize,
+    element: std::marker::PhantomData<T>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl<T: Copy + Default + 'static> Aligned<T> {
+    /// As many zeros. `T` is one of the integer types of [`Product`].
+    pub(super) fn zeros(length: usize) -> Self {
+        const { assert!(align_of::<T>() <= 64 && size_of::<T>() > 0 && 64 % size_of::<T>() == 0) };
+        let lines = vec![Line([0; 64]); (length * size_of::<T>()).div_ceil(64)];
+        Aligned { lines, length, element: std::marker::PhantomData }
+    }
+}
+
+impl<T> std::ops::Deref for Aligned<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the lines hold `length` values, aligned, and every byte pattern that was written is a `T`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
+    }
+}
+
+impl<T> std::ops::DerefMut for Aligned<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
+    }
+}
+
+/// A linear map for one instruction set.
+pub(super) struct PackedLinear<D: Product> {
+    /// Panels, see the head of this file.
+    pub(super) panels: Aligned<D::Weight>,
+    /// What a sum starts from: takes back what [`Product::OFFSET`] adds. Filled up.
+    pub(super) start: Vec<i32>,
+    /// Filled up with zeros.
+    pub(super) scales: Vec<f32>,
+    /// Filled up with zeros.
+    pub(super) bias: Vec<f32>,
+    /// As they are.
+    pub(super) multipliers: Vec<f32>,
+}
+
+impl<D: Product> PackedLinear<D> {
+    pub(super) fn new(linear: &Linear) -> Self {
+        let (inputs, outputs) = (linear.multipliers.len(), linear.bias.len());
+        let (groups, padded) = (inputs.div_ceil(D::GROUP), outputs.next_multiple_of(TILE));
+        let mut panels = Aligned::<D::Weight>::zeros(padded * groups * D::GROUP);
+        let mut start = vec![0; padded];
+        for (output, row) in linear.codes.chunks_exact(inputs).enumerate() {
+            for (input, &weight) in row.iter().enumerate() {
+                panels[place(output, input, groups, D::GROUP)] = D::weight(weight);
+                start[output] -= D::OFFSET * i32::from(weight);
+            }
+        }
+        let fill = |values: &[f32]| {
+            let mut values = values.to_vec();
+            values.resize(padded, 0.0);
+            values
+        };
+        let (scales, bias) = (fill(&linear.scales), fill(&linear.bias));
+        PackedLinear { panels, start, scales, bias, multipliers: linear.multipliers.clone() }
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.multipliers.len()
+    }
+
+    /// Inputs in whole groups.
+    pub(super) fn groups(&self) -> usize {
+        self.inputs().div_ceil(D::GROUP)
+    }
+}
+
+/// Where a weight lies.
+#[inline(always)]
+pub(super) fn place(output: usize, input: usize, groups: usize, group: usize) -> usize {
+    ((output / PANEL * groups + input / group) * PANEL + output % PANEL) * group + input % group
+}
+
+/// Plain Rust, four sums at a time: for NEON, and on every machine in the tests.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Product for Portable {
+    const LANES: usize = 4;
+    const GROUP: usize = 2;
+    const OFFSET: i32 = 0;
+    type Code = i16;
+    type Weight = i16;
+    type Sums = [i32; 4];
+    type Weights = [i16; 8];
+    type Codes = [i16; 2];
+
+    fn code(code: i32) -> i16 {
+        code as i16
+    }
+    fn weight(weight: i8) -> i16 {
+        weight.into()
+    }
+    #[inline(always)]
+    unsafe fn load_sums(sums: *const i32) -> [i32; 4] {
+        // SAFETY: four readable values, by the trait's contract.
+        unsafe { sums.cast::<[i32; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_sums(sums: [i32; 4], to: *mut i32) {
+        // SAFETY: four writable values, by the trait's contract.
+        unsafe { to.cast::<[i32; 4]>().write_unaligned(sums) }
+    }
+    #[inline(always)]
+    unsafe fn load_weights(weights: *const i16) -> [i16; 8] {
+        // SAFETY: eight readable values, by the trait's contract.
+        unsafe { weights.cast::<[i16; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn splat_codes(codes: *const i16) -> [i16; 2] {
+        // SAFETY: two readable values, by the trait's contract.
+        unsafe { codes.cast::<[i16; 2]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn add_products(mut sums: [i32; 4], codes: [i16; 2], weights: [i16; 8]) -> [i32; 4] {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += i32::from(codes[0]) * i32::from(weights[2 * lane])
+                + i32::from(codes[1]) * i32::from(weights[2 * lane + 1]);
+        }
+        sums
+    }
+}
+
+/// 16-bit codes by 16-bit weights, two products a lane.
+macro_rules! pairs {
+    ($(#[$about:meta])* $name:ident, $lanes:literal, $register:ty, $load:ident($from:ty), $store:ident, $splat:ident, $multiply:expr) => {
+        $(#[$about])*
+        #[derive(Clone, Copy)]
+        pub(in crate::encoder) struct $name;
+
+        impl Product for $name {
+            const LANES: usize = $lanes;
+            const GROUP: usize = 2;
+            const OFFSET: i32 = 0;
+            type Code = i16;
+            type Weight = i16;
+            type Sums = $register;
+            type Weights = $register;
+            type Codes = $register;
+
+            #[inline(always)]
+            fn code(code: i32) -> i16 {
+                code as i16
+            }
+            fn weight(weight: i8) -> i16 {
+                weight.into()
+            }
+            #[inline(always)]
+            unsafe fn load_sums(sums: *const i32) -> $register {
+                // SAFETY: the instructions and the values are there, by the trait's contract.
+                unsafe { $load(sums.cast::<$from>()) }
+            }
+            #[inline(always)]
+            unsafe fn store_sums(sums: $register, to: *mut i32) {
+                // SAFETY: the instructions and the room are there, by the trait's contract.
+                unsafe { $store(to.cast::<$from>(), sums) }
+            }
+            #[inline(always)]
+            unsafe fn load_weights(weights: *const i16) -> $register {
+                // SAFETY: the instructions and the values are there, by the trait's contract.
+                unsafe { $load(weights.cast::<$from>()) }
+            }
+            #[inline(always)]
+            #[allow(unused_unsafe)] // wasm's splat is safe
+            unsafe fn splat_codes(codes: *const i16) -> $register {
+                // SAFETY: the instructions and two values are there, by the trait's contract.
+                unsafe { $splat(codes.cast::<i32>().read_unaligned()) }
+            }
+            #[inline(always)]
+            unsafe fn add_products(sums: $register, codes: $register, weights: $register) -> $register {
+                let multiply: unsafe fn($register, $register, $register) -> $register = $multiply;
+                // SAFETY: the instructions are there, by the trait's contract.
+                unsafe { multiply(sums, codes, weights) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86 {
+    use core::arch::x86_64::*;
+
+    use super::Product;
+
+    pairs!(
+        /// Eight sums.
+        Avx2Pairs, 8, __m256i, _mm256_loadu_si256(__m256i), _mm256_storeu_si256, _mm256_set1_epi32, add_256
+    );
+    pairs!(
+        /// Sixteen sums.
+        Avx512Pairs, 16, __m512i, _mm512_loadu_si512(__m512i), _mm512_storeu_si512, _mm512_set1_epi32, add_512
+    );
+    pairs!(
+        /// Sixteen sums, product and sum in one instruction.
+        VnniPairs, 16, __m512i, _mm512_loadu_si512(__m512i), _mm512_storeu_si512, _mm512_set1_epi32, add_vnni
+    );
+
+    #[inline(always)]
+    unsafe fn add_256(sums: __m256i, codes: __m256i, weights: __m256i) -> __m256i {
+        // SAFETY: AVX2, by the caller's contract.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(codes, weights)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_512(sums: __m512i, codes: __m512i, weights: __m512i) -> __m512i {
+        // SAFETY: AVX-512 BW, by the caller's contract.
+        unsafe { _mm512_add_epi32(sums, _mm512_madd_epi16(codes, weights)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_vnni(sums: __m512i, codes: __m512i, weights: __m512i) -> __m512i {
+        // SAFETY: AVX-512 VNNI, by the caller's contract.
+        unsafe { _mm512_dpwssd_epi32(sums, codes, weights) }
+    }
+
+    /// 8-bit codes raised by 128 by 8-bit weights, four products a lane.
+    #[derive(Clone, Copy)]
+    pub(in crate::encoder) struct VnniQuads;
+
+    impl Product for VnniQuads {
+        const LANES: usize = 16;
+        const GROUP: usize = 4;
+        const OFFSET: i32 = 128;
+        type Code = u8;
+        type Weight = i8;
+        type Sums = __m512i;
+        type Weights = __m512i;
+        type Codes = __m512i;
+
+        #[inline(always)]
+        fn code(code: i32) -> u8 {
+            (code + 128) as u8
+        }
+        fn weight(weight: i8) -> i8 {
+            weight
+        }
+        #[inline(always)]
+        unsafe fn load_sums(sums: *const i32) -> __m512i {
+            // SAFETY: AVX-512 F and sixteen sums, by the trait's contract.
+            unsafe { _mm512_loadu_si512(sums.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn store_sums(sums: __m512i, to: *mut i32) {
+            // SAFETY: AVX-512 F and room for sixteen sums, by the trait's contract.
+            unsafe { _mm512_storeu_si512(to.cast(), sums) }
+        }
+        #[inline(always)]
+        unsafe fn load_weights(weights: *const i8) -> __m512i {
+            // SAFETY: AVX-512 F and 64 weights, by the trait's contract.
+            unsafe { _mm512_loadu_si512(weights.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn splat_codes(codes: *const u8) -> __m512i {
+            // SAFETY: AVX-512 F and four codes, by the trait's contract.
+            unsafe { _mm512_set1_epi32(codes.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        unsafe fn add_products(sums: __m512i, codes: __m512i, weights: __m512i) -> __m512i {
+            // SAFETY: AVX-512 VNNI, by the trait's contract.
+            unsafe { _mm512_dpbusd_epi32(sums, codes, weights) }
+        }
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) mod wasm {
+    use core::arch::wasm32::*;
+
+    use super::Product;
+
+    pairs!(
+        /// Four sums.
+        Simd128Pairs, 4, v128, v128_load(v128), v128_store, i32x4_splat, add_128
+    );
+
+    #[inline(always)]
+    unsafe fn add_128(sums: v128, codes: v128, weights: v128) -> v128 {
+        i32x4_add(sums, i32x4_dot_i16x8(codes, weights))
+    }
+}

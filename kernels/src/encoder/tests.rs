@@ -1,0 +1,293 @@
+//! One suite over every device: the same bits everywhere, and close to a plain transformer in f64.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+/// A number in -1..1 for every seed and place, the same on every machine.
+fn noise(seed: u64, place: usize) -> f32 {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = x.wrapping_add((place as u64).wrapping_mul(0xd134_2543_de82_ef95));
+    x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    ((x >> 40) as f32 / (1u64 << 24) as f32) * 2.0 - 1.0
+}
+
+fn floats(seed: u64, count: usize, scale: f32) -> Vec<f32> {
+    (0..count).map(|place| noise(seed, place) * scale).collect()
+}
+
+fn linear(seed: u64, inputs: usize, outputs: usize) -> Linear {
+    let values = floats(seed, inputs * outputs, 1.7 / (inputs as f32).sqrt());
+    let (codes, scales) = quantize_rows(&values, inputs);
+    let multipliers = (0..inputs).map(|place| 1.0 + 0.5 * noise(seed + 1, place)).collect();
+    Linear { codes, scales, bias: floats(seed + 2, outputs, 0.3), multipliers }
+}
+
+fn norm(seed: u64, width: usize) -> Norm {
+    let gain = (0..width).map(|place| 1.0 + 0.3 * noise(seed, place)).collect();
+    Norm { gain, bias: floats(seed + 1, width, 0.2) }
+}
+
+fn weights(shape: Shape, layers: usize) -> Weights {
+    let Shape { vocabulary, positions, width, inner, .. } = shape;
+    let (words, word_scales) = quantize_rows(&floats(1, vocabulary * width, 1.0), width);
+    let layer = |index: u64| Layer {
+        query_key_value: linear(100 * index + 10, width, 3 * width),
+        attention_output: linear(100 * index + 20, width, width),
+        attention_norm: norm(100 * index + 30, width),
+        intermediate: linear(100 * index + 40, width, inner),
+        output: linear(100 * index + 50, inner, width),
+        output_norm: norm(100 * index + 60, width),
+    };
+    Weights {
+        shape,
+        words,
+        word_scales,
+        positions: floats(2, positions * width, 0.5),
+        norm: norm(3, width),
+        layers: (0..layers as u64).map(layer).collect(),
+    }
+}
+
+fn shape(width: usize, heads: usize, inner: usize) -> Shape {
+    Shape { vocabulary: 97, positions: 512, width, heads, inner, epsilon: 1e-12 }
+}
+
+fn ids(seed: u64, length: usize) -> Vec<u32> {
+    (0..length).map(|place| ((noise(seed, place) + 1.0) * 48.0) as u32).collect()
+}
+
+/// Every way to run an encoder on this machine, the definition first.
+fn engines(weights: &Weights) -> Vec<(String, Encoder)> {
+    let mut engines = vec![("scalar".to_owned(), Encoder::on(weights.clone(), None).unwrap())];
+    let portable = Engine::Vector(simd::portable(weights));
+    engines.push(("portable".to_owned(), Encoder { shape: weights.shape, engine: portable }));
+    for set in InstructionSet::all_available() {
+        engines.push((set.to_string(), Encoder::on(weights.clone(), Some(set)).unwrap()));
+    }
+    engines
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Sizes that fill registers and tiles, and sizes that leave every kind of remainder.
+fn shapes() -> Vec<Shape> {
+    vec![
+        shape(384, 12, 1536),
+        shape(32, 4, 64),
+        shape(48, 2, 80),
+        shape(33, 3, 35),
+        shape(7, 1, 5),
+        shape(20, 20, 18),
+    ]
+}
+
+#[test]
+fn every_device_gives_the_bits_of_the_definition() {
+    for shape in shapes() {
+        let weights = weights(shape, 2);
+        let lengths: &[usize] =
+            if shape.width > 100 { &[1, 13, 5] } else { &[1, 2, 13, 24, 31, 33, 130, 12, 257] };
+        let texts: Vec<Vec<u32>> = lengths.iter().map(|&length| ids(length as u64, length)).collect();
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let engines = engines(&weights);
+        let expected = engines[0].1.forward(&texts).unwrap();
+        assert!(expected.iter().all(|value| value.is_finite()));
+        for (name, engine) in &engines {
+            assert_eq!(bits(&engine.forward(&texts).unwrap()), bits(&expected), "{name}, {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn neighbours_order_and_chunks_do_not_matter() {
+    let weights = weights(shape(32, 4, 64), 2);
+    let texts: Vec<Vec<u32>> = (1..40).map(|length| ids(length as u64, length * 7 % 150 + 1)).collect();
+    let packed: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    for (name, engine) in engines(&weights) {
+        let together = engine.forward(&packed).unwrap();
+        let alone: Vec<f32> = packed.iter().flat_map(|text| engine.forward(&[text]).unwrap()).collect();
+        assert_eq!(bits(&together), bits(&alone), "{name}");
+        assert!(engine.forward(&[]).unwrap().is_empty());
+    }
+}
+
+/// All rows zero, one logit far above the others, and weights of one sign: the ends of every scale.
+#[test]
+fn extreme_values_keep_their_bits_and_stay_finite() {
+    let mut weights = weights(shape(32, 4, 64), 2);
+    weights.layers[0].query_key_value.codes.iter_mut().for_each(|code| *code = 127);
+    weights.layers[0].query_key_value.bias.iter_mut().for_each(|bias| *bias = 100.0);
+    weights.layers[1].query_key_value.codes.iter_mut().for_each(|code| *code = -127);
+    weights.layers[1].intermediate.bias.iter_mut().for_each(|bias| *bias = -1e6);
+    weights.norm.gain.iter_mut().for_each(|gain| *gain = 0.0);
+    weights.norm.bias.iter_mut().for_each(|bias| *bias = 0.0);
+    let text = ids(5, 512);
+    let engines = engines(&weights);
+    let expected = engines[0].1.forward(&[&text]).unwrap();
+    assert!(expected.iter().all(|value| value.is_finite()));
+    for (name, engine) in &engines {
+        assert_eq!(bits(&engine.forward(&[&text]).unwrap()), bits(&expected), "{name}");
+    }
+}
+
+/// The same transformer in f64 with the same weights and nothing quantised.
+mod twin {
+    use super::super::*;
+
+    fn linear(linear: &Linear, values: &[f64]) -> Vec<f64> {
+        let inputs = linear.multipliers.len();
+        let rows = values.chunks_exact(inputs).map(|row| {
+            let outputs = linear.codes.chunks_exact(inputs).enumerate().map(|(output, codes)| {
+                let products = codes.iter().zip(row).zip(&linear.multipliers);
+                let sum: f64 = products.map(|((&w, x), &by)| f64::from(w) * x * f64::from(by)).sum();
+                sum * f64::from(linear.scales[output]) + f64::from(linear.bias[output])
+            });
+            outputs.collect::<Vec<f64>>()
+        });
+        rows.flatten().collect()
+    }
+
+    fn norm(norm: &Norm, values: &mut [f64], epsilon: f32) {
+        for row in values.chunks_exact_mut(norm.gain.len()) {
+            let count = row.len() as f64;
+            let mean = row.iter().sum::<f64>() / count;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+            for (x, (gain, bias)) in row.iter_mut().zip(norm.gain.iter().zip(&norm.bias)) {
+                *x = (*x - mean) / (variance + f64::from(epsilon)).sqrt() * f64::from(*gain)
+                    + f64::from(*bias);
+            }
+        }
+    }
+
+    /// By the tanh form, within 5e-4 of the exact one.
+    fn gelu(x: f64) -> f64 {
+        0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
+    }
+
+    fn attention(projected: &[f64], width: usize, size: usize) -> Vec<f64> {
+        let tokens = projected.len() / (3 * width);
+        let mut context = vec![0.0; tokens * width];
+        for (row, head) in (0..tokens).flat_map(|row| (0..width / size).map(move |head| (row, head))) {
+            let part =
+                |row: usize, which: usize| &projected[(3 * row + which) * width + head * size..][..size];
+            let dot = |other: usize| part(row, 0).iter().zip(part(other, 1)).map(|(q, k)| q * k).sum::<f64>();
+            let weights: Vec<f64> =
+                (0..tokens).map(|other| (dot(other) / (size as f64).sqrt()).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for element in 0..size {
+                let sum: f64 = (0..tokens).map(|other| weights[other] * part(other, 2)[element]).sum();
+                context[row * width + head * size + element] = sum / total;
+            }
+        }
+        context
+    }
+
+    pub(super) fn forward(weights: &Weights, ids: &[u32]) -> Vec<f64> {
+        let Shape { width, heads, epsilon, .. } = weights.shape;
+        let mut hidden = Vec::new();
+        for (place, &id) in ids.iter().enumerate() {
+            let scale = f64::from(weights.word_scales[id as usize]);
+            let codes = &weights.words[id as usize * width..][..width];
+            let positions = &weights.positions[place * width..][..width];
+            hidden.extend(codes.iter().zip(positions).map(|(&c, &p)| f64::from(c) * scale + f64::from(p)));
+        }
+        norm(&weights.norm, &mut hidden, epsilon);
+        for layer in &weights.layers {
+            let context = attention(&linear(&layer.query_key_value, &hidden), width, width / heads);
+            let block = linear(&layer.attention_output, &context);
+            hidden.iter_mut().zip(block).for_each(|(x, y)| *x += y);
+            norm(&layer.attention_norm, &mut hidden, epsilon);
+            let inner: Vec<f64> = linear(&layer.intermediate, &hidden).into_iter().map(gelu).collect();
+            let block = linear(&layer.output, &inner);
+            hidden.iter_mut().zip(block).for_each(|(x, y)| *x += y);
+            norm(&layer.output_norm, &mut hidden, epsilon);
+        }
+        hidden
+    }
+}
+
+#[test]
+fn the_vectors_are_those_of_a_plain_transformer_up_to_quantisation() {
+    for shape in shapes() {
+        let weights = weights(shape, 2);
+        let text = ids(7, 60);
+        let exact = twin::forward(&weights, &text);
+        let found = Encoder::new(weights, Device::auto()).unwrap().forward(&[&text]).unwrap();
+        let pairs = || found.iter().map(|&x| f64::from(x)).zip(&exact);
+        let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+        let norms = pairs().fold((0.0, 0.0), |(a2, b2), (a, b)| (a2 + a * a, b2 + b * b));
+        let loss = 1.0 - dot / (norms.0 * norms.1).sqrt();
+        assert!(loss < 1e-3, "{shape:?}: the cosine to f64 is 1 - {loss:e}");
+        assert!((norms.0 / norms.1 - 1.0).abs() < 1e-2, "{shape:?}: {norms:?}");
+    }
+}
+
+#[test]
+fn quantised_rows_are_within_half_a_step() {
+    let values = [0.0, 0.0, 0.0, 1.0, -2.0, 0.5, 1e-38, 0.0, -1e-38];
+    let (codes, scales) = quantize_rows(&values, 3);
+    assert_eq!(codes, [0, 0, 0, 64, -127, 32, 0, 0, 0]);
+    assert_eq!(scales, [0.0, 2.0 / 127.0, 0.0]);
+    let values = floats(9, 1000, 3.0);
+    let (codes, scales) = quantize_rows(&values, 40);
+    for (place, (value, &code)) in values.iter().zip(&codes).enumerate() {
+        let scale = scales[place / 40];
+        assert!((value - f32::from(code) * scale).abs() <= scale * 0.500_01);
+    }
+}
+
+#[test]
+fn input_maxima_are_what_goes_into_the_linear_maps() {
+    let weights = weights(shape(32, 4, 64), 2);
+    let texts = [ids(1, 9), ids(2, 30)];
+    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let maxima = input_maxima(&weights, &texts).unwrap();
+    // What goes into a layer is what an encoder without that layer gives.
+    for (layer, maxima) in maxima.iter().enumerate() {
+        let mut shorter = weights.clone();
+        shorter.layers.truncate(layer);
+        let hidden = Encoder::on(shorter, None).unwrap().forward(&texts).unwrap();
+        for (column, &most) in maxima.query_key_value.iter().enumerate() {
+            let expected = hidden.iter().skip(column).step_by(32).fold(0.0, |most: f32, x| most.max(x.abs()));
+            assert_eq!(most, expected);
+        }
+        assert!(maxima.intermediate.iter().all(|&most| most > 0.0));
+    }
+}
+
+#[test]
+fn bad_input_is_refused_with_its_numbers() {
+    let good = weights(shape(32, 4, 64), 1);
+    let refuse = |change: &dyn Fn(&mut Weights)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        Encoder::new(bad, Device::Scalar).map(|_| ()).unwrap_err().to_string()
+    };
+    assert_eq!(refuse(&|w| w.shape.heads = 5), "heads is 5; expected a divisor of the width");
+    assert_eq!(refuse(&|w| w.shape.heads = 0), "heads is 0; expected 1 to the width");
+    assert_eq!(refuse(&|w| w.shape.positions = 513), "positions is 513; expected 1 to 512");
+    assert_eq!(refuse(&|w| w.shape.epsilon = f32::NAN), "epsilon is NaN; expected a number between 0 and 1");
+    assert!(refuse(&|w| w.words.truncate(5)).starts_with("word embeddings: 97 rows of 32 columns"));
+    assert!(
+        refuse(&|w| w.layers[0].output.scales[3] = f32::INFINITY)
+            .starts_with("output: row 3, column 0 is inf")
+    );
+    assert!(refuse(&|w| w.layers[0].output.codes[3] = -128).starts_with("output is -128"));
+    let encoder = Encoder::new(good, Device::Scalar).unwrap();
+    let refuse = |ids: &[u32]| encoder.forward(&[&[1], ids]).unwrap_err().to_string();
+    assert_eq!(refuse(&[]), "a sequence of token ids is empty: 1 rows of 0 columns");
+    assert_eq!(refuse(&[3, 97]), "token ids: entry 1 is 97, beyond the 97 words");
+    assert_eq!(refuse(&[3; 513]), "last token of a sequence: entry 1 is 512, beyond the 512 positions");
+}
+
+#[test]
+fn there_is_no_silent_fall_back() {
+    let refused = Encoder::new(weights(shape(32, 4, 64), 1), Device::Cuda).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::Device { device: Device::Cuda, .. }));
+    let missing = InstructionSet::ALL.into_iter().find(|set| !set.is_available()).unwrap();
+    assert!(Encoder::on(weights(shape(32, 4, 64), 1), Some(missing)).is_err());
+}
