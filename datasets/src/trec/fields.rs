@@ -59,13 +59,13 @@ pub(super) struct Window {
 }
 
 impl Window {
-    #[inline]
+    #[inline(always)]
     pub fn new(bytes: &[u8; WINDOW]) -> Self {
         Self { separators: bits(bytes, Test::AtMostBlank), line_feeds: line_feeds(bytes) }
     }
 
     /// The first line: its length and the borders of its fields. `None` when it does not end in the window.
-    #[inline]
+    #[inline(always)]
     pub fn line(self) -> Option<(usize, Borders)> {
         if self.line_feeds == 0 {
             return None;
@@ -78,7 +78,7 @@ impl Window {
 }
 
 /// Bit `i` is set when byte `i` is a line feed.
-#[inline]
+#[inline(always)]
 pub(super) fn line_feeds(bytes: &[u8; WINDOW]) -> u64 {
     bits(bytes, Test::LineFeed)
 }
@@ -92,14 +92,14 @@ pub(super) struct Borders {
 
 impl Borders {
     /// Whether there are exactly `count` fields, at least one.
-    #[inline]
+    #[inline(always)]
     pub fn are(self, count: usize) -> bool {
         let last = without_lowest(self.starts, count - 1);
         last != 0 && without_lowest(last, 1) == 0
     }
 
     /// Where field `at` begins and ends. There must be such a field.
-    #[inline]
+    #[inline(always)]
     pub fn of(self, at: usize) -> (usize, usize) {
         let start = without_lowest(self.starts, at).trailing_zeros();
         (start as usize, without_lowest(self.ends, at).trailing_zeros() as usize)
@@ -107,7 +107,7 @@ impl Borders {
 }
 
 /// `bits` without its lowest `count` set bits.
-#[inline]
+#[inline(always)]
 fn without_lowest(bits: u64, count: usize) -> u64 {
     (0..count).fold(bits, |bits, _| bits & bits.wrapping_sub(1))
 }
@@ -121,7 +121,7 @@ enum Test {
 
 /// Bit `i` is set when byte `i` passes.
 #[cfg(target_arch = "x86_64")]
-#[inline]
+#[inline(always)]
 fn bits(bytes: &[u8; WINDOW], test: Test) -> u64 {
     use std::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi8,
@@ -144,7 +144,7 @@ fn bits(bytes: &[u8; WINDOW], test: Test) -> u64 {
 
 /// Bit `i` is set when byte `i` passes.
 #[cfg(not(target_arch = "x86_64"))]
-#[inline]
+#[inline(always)]
 fn bits(bytes: &[u8; WINDOW], test: Test) -> u64 {
     let passes = |byte| match test {
         Test::AtMostBlank => is_separator(byte),

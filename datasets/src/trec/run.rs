@@ -259,9 +259,8 @@ impl RunFile {
         let mut hits = Vec::with_capacity(queries.segments(bytes, number).map(|segment| segment.lines).sum());
         for segment in queries.segments(bytes, number) {
             let text = utf8(&bytes[segment.bytes], &self.path, segment.first_line)?;
-            // Written out twice, so that the places of the columns are constants in the inner loop.
             match columns {
-                Columns::Trec => self.read_lines(text, segment.first_line, Columns::Trec, &mut hits)?,
+                Columns::Trec => self.read_trec_lines(text, segment.first_line, &mut hits)?,
                 Columns::Table => self.read_lines(text, segment.first_line, Columns::Table, &mut hits)?,
             }
         }
@@ -273,6 +272,32 @@ impl RunFile {
             return Err(self.duplicate(self.query(number), document, line(first), line(again)));
         }
         Ok(hits)
+    }
+
+    /// [`read_lines`](Self::read_lines) of TREC's columns: the innermost loop of an evaluation, compiled a second time
+    /// with the bit instructions of newer processors.
+    fn read_trec_lines<'a>(&self, text: &'a str, first_line: u64, hits: &mut Vec<Hit<'a>>) -> Result<()> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+            fn with_bit_instructions<'a>(
+                run: &RunFile,
+                text: &'a str,
+                first_line: u64,
+                hits: &mut Vec<Hit<'a>>,
+            ) -> Result<()> {
+                run.read_lines(text, first_line, Columns::Trec, hits)
+            }
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("lzcnt")
+            {
+                // SAFETY: the processor has every feature that is named.
+                return unsafe { with_bit_instructions(self, text, first_line, hits) };
+            }
+        }
+        self.read_lines(text, first_line, Columns::Trec, hits)
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 use std::ops::Range;
 use std::path::Path;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use super::fields::{self, WINDOW};
 use crate::error::{Error, Result};
@@ -52,24 +52,21 @@ impl Queries {
     /// # Errors
     /// When an id is not UTF-8, or there are 2^32 segments.
     pub fn new(bytes: &[u8], start: usize, header: u64, path: &Path) -> Result<Self> {
-        let slots = vec![0; FEWEST_SLOTS];
-        let mut queries = Self { segments: Vec::new(), chains: Vec::new(), slots, lines: 0 };
-        let mut open = FirstField::default();
-        for_each_line(bytes, start, |at| {
-            queries.lines += 1;
-            if open.begins(bytes, at) || queries.lines == header {
-                return Ok(());
-            }
-            let line = &bytes[at..];
-            let Some(id) = first_field(&line[..memchr(b'\n', line).unwrap_or(line.len())]) else {
-                return Ok(());
-            };
-            open = FirstField::new(id);
-            queries.open_segment(bytes, at, id, path)
-        })?;
-        Ok(queries)
+        let queries =
+            Self { segments: Vec::new(), chains: Vec::new(), slots: vec![0; FEWEST_SLOTS], lines: 0 };
+        let mut walk = Walk { bytes, header, path, queries, open: FirstField::default() };
+        walk.line(start)?;
+        let (windows, rest) = bytes[start..].as_chunks::<WINDOW>();
+        for (window, base) in windows.iter().zip((start..).step_by(WINDOW)) {
+            walk.lines_after(fields::line_feeds(window), base)?;
+        }
+        let mut last = [0; WINDOW];
+        last[..rest.len()].copy_from_slice(rest);
+        walk.lines_after(fields::line_feeds(&last), bytes.len() - rest.len())?;
+        Ok(walk.queries)
     }
 
+    #[inline(never)]
     fn open_segment(&mut self, bytes: &[u8], at: usize, id: &[u8], path: &Path) -> Result<()> {
         let line = self.lines;
         utf8(id, path, line)?;
@@ -165,22 +162,39 @@ fn hash(id: &[u8]) -> usize {
     BuildHasherDefault::<rustc_hash::FxHasher>::default().hash_one(id) as usize
 }
 
-/// Calls `said` with the place of every line.
-#[inline]
-fn for_each_line(bytes: &[u8], start: usize, mut said: impl FnMut(usize) -> Result<()>) -> Result<()> {
-    let mut line = |at: usize| if at < bytes.len() { said(at) } else { Ok(()) };
-    line(start)?;
-    let (windows, rest) = bytes[start..].as_chunks::<WINDOW>();
-    let mut base = start;
-    for window in windows {
-        let mut feeds = fields::line_feeds(window);
+/// The walk over the lines: what was found, and the segment that is open.
+struct Walk<'a> {
+    bytes: &'a [u8],
+    header: u64,
+    path: &'a Path,
+    queries: Queries,
+    open: FirstField<'a>,
+}
+
+impl Walk<'_> {
+    /// The lines that begin after the line feeds of the window at `base`.
+    #[inline(always)]
+    fn lines_after(&mut self, mut feeds: u64, base: usize) -> Result<()> {
         while feeds != 0 {
-            line(base + feeds.trailing_zeros() as usize + 1)?;
+            self.line(base + feeds.trailing_zeros() as usize + 1)?;
             feeds &= feeds - 1;
         }
-        base += WINDOW;
+        Ok(())
     }
-    memchr_iter(b'\n', rest).try_for_each(|feed| line(base + feed + 1))
+
+    /// The line at `at`; behind the end of the file there is none.
+    #[inline(always)]
+    fn line(&mut self, at: usize) -> Result<()> {
+        let Some(rest) = self.bytes.get(at..).filter(|rest| !rest.is_empty()) else { return Ok(()) };
+        self.queries.lines += 1;
+        if self.open.begins(rest) || self.queries.lines == self.header {
+            return Ok(());
+        }
+        let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
+        let Some(id) = first_field(line) else { return Ok(()) };
+        self.open = FirstField::new(id);
+        self.queries.open_segment(self.bytes, at, id, self.path)
+    }
 }
 
 /// The first field of a line that is neither blank nor a comment.
@@ -207,20 +221,19 @@ impl<'a> FirstField<'a> {
         Self { id, word: u128::from_le_bytes(word), mask: (1 << (8 * short)) - 1 }
     }
 
-    /// Whether the line at `at` begins with the field, for the plain case of no blanks before it.
-    #[inline]
-    fn begins(&self, bytes: &[u8], at: usize) -> bool {
-        let line = &bytes[at..];
-        match line.first_chunk::<16>() {
+    /// Whether the line that `rest` begins with begins with the field, for the plain case of no blanks before it.
+    #[inline(always)]
+    fn begins(&self, rest: &[u8]) -> bool {
+        match rest.first_chunk::<16>() {
             Some(start) if self.id.len() < 16 => {
                 u128::from_le_bytes(*start) & self.mask == self.word
                     && is_separator(start[self.id.len()])
                     && !self.id.is_empty()
             }
             _ => {
-                line.len() > self.id.len()
-                    && line.starts_with(self.id)
-                    && is_separator(line[self.id.len()])
+                rest.len() > self.id.len()
+                    && rest.starts_with(self.id)
+                    && is_separator(rest[self.id.len()])
                     && !self.id.is_empty()
             }
         }

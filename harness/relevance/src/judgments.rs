@@ -11,7 +11,7 @@ pub struct QueryJudgments {
     /// The documents' ids, one after the other: a lookup then stays within a few lines of the cache.
     ids: String,
     /// Where each document's id ends, and its grade.
-    documents: Vec<(usize, Grade)>,
+    documents: Vec<(u32, Grade)>,
     index: DocumentIndex,
 }
 
@@ -33,14 +33,15 @@ impl QueryJudgments {
         }
         self.index.insert(document, self.documents.len());
         self.ids.push_str(document);
-        self.documents.push((self.ids.len(), grade));
+        let end = u32::try_from(self.ids.len()).expect("fewer than 2^32 bytes of ids a query");
+        self.documents.push((end, grade));
         None
     }
 
     #[inline]
     fn id(&self, position: usize) -> &str {
         let start = if position == 0 { 0 } else { self.documents[position - 1].0 };
-        &self.ids[start..self.documents[position].0]
+        &self.ids[start as usize..self.documents[position].0 as usize]
     }
 
     /// The grade of `document`, or `None` when nobody judged it.
