@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::pull::{self, Wanted};
-use crate::{cache, progress};
+use crate::{cache, interrupt, progress};
 
 /// The name of the collection inside the binary.
 pub const SAMPLE: &str = "sample";
@@ -119,6 +119,7 @@ pub fn pull(manifest: &Manifest, from: Option<&Path>, options: &Options) -> anyh
     if folder.exists() {
         return Ok(folder);
     }
+    interrupt::writing_in(&cache);
     if let Some(from) = from {
         return Ok(store::place(manifest, from, &cache)?);
     }
@@ -197,7 +198,10 @@ fn judgments_digest(judgments: &Judgments) -> String {
         judged.sort_unstable();
         for &(_, document, grade) in &judged {
             written.clear();
-            write!(written, "{grade}").expect("a String takes everything");
+            match u8::try_from(grade) {
+                Ok(digit @ 0..=9) => written.push(char::from(b'0' + digit)),
+                _ => write!(written, "{grade}").expect("a String takes everything"),
+            }
             records.push([query.query(), document, &written]);
         }
     }

@@ -6,6 +6,7 @@ mod cache;
 mod collections;
 mod commands;
 mod exit;
+mod interrupt;
 mod models;
 mod progress;
 mod pull;
