@@ -159,3 +159,71 @@ fn absurd_numbers_are_refused_before_anything_is_allocated() {
     folder.run("model inspect not-a-bundle").refused(&["not-a-bundle", "bundle"]);
     folder.run("evaluate --dataset sample --split nope").refused(&["nope", "test"]);
 }
+
+/// A collection that takes a moment to write, and a manifest of it.
+#[cfg(target_os = "linux")]
+fn large_collection(folder: &Folder, documents: usize) {
+    let line = |id| format!("{{\"_id\":\"d{id}\",\"text\":\"{}\"}}\n", "some words ".repeat(20));
+    folder.write("home/corpus.jsonl", (0..documents).map(line).collect::<String>());
+    folder.write("home/queries.jsonl", "{\"_id\":\"q\",\"text\":\"one\"}\n");
+    folder.write("home/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\td1\t1\n");
+    folder.write(
+        "mine.toml",
+        "name = \"mine\"\ndescription = \"mine\"\nformat = \"beir\"\nlicence = \"CC0-1.0\"\n\
+         [[files]]\npath = \"corpus.jsonl\"\n[[files]]\npath = \"queries.jsonl\"\n[[files]]\npath = \"qrels/test.tsv\"\n",
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_leaves_nothing_half_written() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = Folder::new();
+    large_collection(&folder, 100_000);
+    let unfinished = |place: &str| {
+        let entries = std::fs::read_dir(folder.path(place)).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".tmp")).count()
+    };
+    let cases = [
+        ("data import home --out written", ".", "INT", 2),
+        ("data pull mine.toml --from home", "cache/data", "TERM", 15),
+    ];
+    for (line, place, name, number) in cases {
+        let mut child = folder.start(line);
+        while unfinished(place) == 0 {
+            assert!(child.try_wait().unwrap().is_none(), "{line}: ended before it could be interrupted");
+        }
+        let sent =
+            std::process::Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().signal(), Some(number), "{line}");
+        assert_eq!(unfinished(place), 0, "{line}");
+        assert!(!folder.path("written").exists() && !folder.path("cache/data/mine").exists());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_nobodys_input() {
+    let mount = |arguments: &[&std::ffi::OsStr]| {
+        std::process::Command::new("mount")
+            .args(arguments)
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let folder = Folder::new();
+    large_collection(&folder, 10_000);
+    let small = folder.path("cache");
+    std::fs::create_dir_all(&small).unwrap();
+    let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"].map(std::ffi::OsStr::new);
+    if !mount(&[&options[..], &[small.as_os_str()]].concat()) {
+        println!("skipped: a small file system cannot be mounted here");
+        return;
+    }
+    let pulled = folder.run("data pull mine.toml --from home");
+    let left = std::fs::read_dir(small.join("data")).unwrap().count();
+    assert!(std::process::Command::new("umount").arg(&small).status().unwrap().success());
+    assert_eq!(pulled.code, 3, "{}", pulled.stderr);
+    assert!(pulled.stderr.contains("No space left"), "{}", pulled.stderr);
+    assert_eq!(left, 0);
+}

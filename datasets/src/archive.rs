@@ -43,7 +43,10 @@ pub fn unpack(
     }
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
-    let folder = tempfile::Builder::new().prefix(".unpacking-").tempdir_in(parent);
+    let folder = tempfile::Builder::new()
+        .prefix(".unpacking-")
+        .suffix(&crate::store::unfinished_suffix())
+        .tempdir_in(parent);
     let folder = folder.map_err(|error| Error::io(parent, error))?;
     let inside = folder.path().join("unpacked");
     fs::create_dir(&inside).map_err(|error| Error::io(&inside, error))?;

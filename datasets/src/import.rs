@@ -22,7 +22,10 @@ pub fn write_beir(collection: &Collection, out: &Path) -> Result<()> {
     }
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
-    let folder = tempfile::Builder::new().prefix(".importing-").tempdir_in(parent);
+    let folder = tempfile::Builder::new()
+        .prefix(".importing-")
+        .suffix(&crate::store::unfinished_suffix())
+        .tempdir_in(parent);
     let folder = folder.map_err(|error| Error::io(parent, error))?;
     let inside = folder.path().join("collection");
     write_into(collection, &inside)?;

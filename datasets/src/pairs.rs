@@ -160,12 +160,27 @@ pub fn parse(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<PairFil
     let chosen = Chosen::choose(&table, options)?;
     some_rows(&table)?;
     let mut file = PairFile { path: name.to_owned(), columns: chosen.columns(&table), ..PairFile::default() };
+    // The pairs stand beside the rows they were read from.
+    let mut used = table.held_bytes;
     for row in &table.rows {
         let pair = chosen.pair(row, &table, &mut file)?;
+        used += held_bytes(&pair);
+        if used > options.memory_bytes {
+            let (path, budget_bytes) = (name.to_owned(), options.memory_bytes);
+            return Err(Error::MemoryBudget { path, budget_bytes, need_bytes: used });
+        }
         file.pairs.push(pair);
         file.lines.push(row.line);
     }
     Ok(file)
+}
+
+/// What a pair takes in memory, its line's number included.
+fn held_bytes(pair: &LabeledPair) -> u64 {
+    let texts = [pair.query_text.as_ref(), pair.document_text.as_ref()];
+    let texts = texts.into_iter().flatten().map(|text| text.len()).sum::<usize>();
+    let own = std::mem::size_of::<LabeledPair>() + std::mem::size_of::<u64>();
+    (own + pair.query.len() + pair.document.len() + texts) as u64
 }
 
 fn some_rows(table: &Table<'_>) -> Result<()> {
@@ -501,6 +516,26 @@ mod tests {
         assert!(said("query,docid\nq,d\n").starts_with("p.csv: expected a column with grades"));
         assert!(said("docid,human\nd,1\n").starts_with("p.csv: expected a column with the query"));
         assert!(said("query,human\nq,1\n").starts_with("p.csv: expected a column with the document"));
+    }
+
+    #[test]
+    fn pairs_count_against_the_budget_beside_their_rows() {
+        let text = "query,docid,query_text,text,human\nq,d,one,two,1\n";
+        let parse_within = |memory_bytes| {
+            let options = PairOptions { memory_bytes, ..PairOptions::default() };
+            parse(text.as_bytes(), Path::new("p.csv"), &options)
+        };
+        let Err(Error::MemoryBudget { need_bytes, .. }) = parse_within(u64::MAX >> 1).and(parse_within(400))
+        else {
+            panic!("400 bytes hold neither the row nor the pair");
+        };
+        let table = Table::parse(text.as_bytes(), Path::new("p.csv"), TableFormat::Csv, u64::MAX).unwrap();
+        let both = table.held_bytes + held_bytes(&parse_within(u64::MAX).unwrap().pairs[0]);
+        assert!(need_bytes <= both && table.held_bytes < both);
+        assert!(parse_within(both).is_ok());
+        assert!(
+            matches!(parse_within(both - 1), Err(Error::MemoryBudget { need_bytes, .. }) if need_bytes == both)
+        );
     }
 
     #[test]

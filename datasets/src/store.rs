@@ -15,6 +15,12 @@ use crate::error::{Error, Result};
 use crate::manifest::{FileEntry, Manifest, Role};
 use crate::source::open_file;
 
+/// What the names of half-written files and folders end with: it holds the number of this process, so that whoever ends
+/// the process before its time knows what to remove.
+pub fn unfinished_suffix() -> String {
+    format!(".{}.tmp", std::process::id())
+}
+
 /// A file's length and digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digests {
@@ -181,7 +187,8 @@ fn assemble(
         return Ok(folder);
     }
     fs::create_dir_all(store).map_err(|error| Error::io(store, error))?;
-    let temporary = tempfile::Builder::new().prefix(".placing-").tempdir_in(store);
+    let temporary =
+        tempfile::Builder::new().prefix(".placing-").suffix(&unfinished_suffix()).tempdir_in(store);
     let temporary = temporary.map_err(|error| Error::io(store, error))?;
     let inside = temporary.path().join("collection");
     let mut arrived = Arrived::default();

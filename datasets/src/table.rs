@@ -44,6 +44,8 @@ pub(crate) struct Table<'a> {
     pub path: PathBuf,
     pub header: Vec<String>,
     pub rows: Vec<Row<'a>>,
+    /// What the file's bytes and the rows take in memory.
+    pub held_bytes: u64,
 }
 
 /// One row: as many cells as the header has, `None` where a JSON object lacks the key or says null.
@@ -109,12 +111,13 @@ impl<'a> Table<'a> {
             size.count(&row)?;
             rows.push(row);
         }
-        Ok(Self { path: path.to_owned(), header, rows })
+        Ok(Self { path: path.to_owned(), header, rows, held_bytes: size.used })
     }
 
     fn parse_objects(bytes: &'a [u8], path: &Path, memory_bytes: u64) -> Result<Self> {
         let mut size = Size { used: bytes.len() as u64, memory_bytes, path };
-        let mut table = Self { path: path.to_owned(), header: Vec::new(), rows: Vec::new() };
+        let (header, rows) = (Vec::new(), Vec::new());
+        let mut table = Self { path: path.to_owned(), header, rows, held_bytes: 0 };
         let mut columns = rustc_hash::FxHashMap::default();
         for (number, line) in lines(bytes).filter(|(_, line)| !line.trim_ascii().is_empty()) {
             let line = utf8(line, path, number)?;
@@ -143,6 +146,7 @@ impl<'a> Table<'a> {
         }
         let width = table.header.len();
         table.rows.iter_mut().for_each(|row| row.cells.resize(width, None));
+        table.held_bytes = size.used;
         Ok(table)
     }
 }

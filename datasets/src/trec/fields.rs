@@ -1,8 +1,8 @@
 //! Fields of a line separated by blanks or tabs: the inner loop of reading runs and judgments.
 //!
-//! A field is a maximal stretch of bytes above `0x20`. The definition is [`split_plainly`]; lines of at most 63 bytes
-//! inside a larger buffer take [`split_by_mask`]: one bit a byte says "separator", and the borders of fields fall out
-//! of the bits without a branch a byte.
+//! A field is a maximal stretch of bytes above `0x20`. The definition is [`split_plainly`]; a line that ends inside the
+//! 64 bytes it begins is split by [`Window`] instead: one bit a byte says "separator", another "line feed", and the end
+//! of the line and the borders of its fields fall out of the bits without a branch a byte.
 
 use crate::text::is_separator;
 
@@ -26,16 +26,7 @@ impl Fields {
     }
 }
 
-/// The fields of `buffer[start..end]`.
-#[inline]
-pub(super) fn split(buffer: &[u8], start: usize, end: usize) -> Fields {
-    match buffer.get(start..start + 64) {
-        Some(window) if end - start < 64 => split_by_mask(window, end - start),
-        _ => split_plainly(&buffer[start..end]),
-    }
-}
-
-/// The definition: walk the bytes.
+/// The fields of `line`. The definition: walk the bytes.
 pub(super) fn split_plainly(line: &[u8]) -> Fields {
     let mut fields = Fields::default();
     let mut at = 0;
@@ -57,54 +48,115 @@ pub(super) fn split_plainly(line: &[u8]) -> Fields {
     fields
 }
 
-/// The same for the first `length < 64` bytes of a window of 64.
-#[inline]
-fn split_by_mask(window: &[u8], length: usize) -> Fields {
-    let inside = (1u64 << length) - 1;
-    let letters = !separators(window) & inside;
-    let mut starts = letters & !(letters << 1);
-    let mut ends = !letters & (letters << 1);
-    let mut fields = Fields { count: starts.count_ones() as usize, ..Fields::default() };
-    for at in 0..fields.count.min(MOST) {
-        fields.starts[at] = starts.trailing_zeros() as usize;
-        fields.ends[at] = ends.trailing_zeros() as usize;
-        starts &= starts.wrapping_sub(1);
-        ends &= ends.wrapping_sub(1);
-    }
-    fields
+/// How many bytes are looked at together.
+pub(super) const WINDOW: usize = 64;
+
+/// Bit `i` of each mask speaks of byte `i` of 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    separators: u64,
+    line_feeds: u64,
 }
 
-/// Bit `i` is set when byte `i` of the 64-byte `window` separates fields.
+impl Window {
+    #[inline(always)]
+    pub fn new(bytes: &[u8; WINDOW]) -> Self {
+        Self { separators: bits(bytes, Test::AtMostBlank), line_feeds: line_feeds(bytes) }
+    }
+
+    /// The first line: its length and the borders of its fields. `None` when it does not end in the window.
+    #[inline(always)]
+    pub fn line(self) -> Option<(usize, Borders)> {
+        if self.line_feeds == 0 {
+            return None;
+        }
+        let inside = self.line_feeds & self.line_feeds.wrapping_neg();
+        let letters = !self.separators & (inside - 1);
+        let borders = Borders { starts: letters & !(letters << 1), ends: !letters & (letters << 1) };
+        Some((self.line_feeds.trailing_zeros() as usize, borders))
+    }
+}
+
+/// Bit `i` is set when byte `i` is a line feed.
+#[inline(always)]
+pub(super) fn line_feeds(bytes: &[u8; WINDOW]) -> u64 {
+    bits(bytes, Test::LineFeed)
+}
+
+/// A bit for the first byte of each field, and one for the byte after its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Borders {
+    starts: u64,
+    ends: u64,
+}
+
+impl Borders {
+    /// Whether there are exactly `count` fields, at least one.
+    #[inline(always)]
+    pub fn are(self, count: usize) -> bool {
+        let last = without_lowest(self.starts, count - 1);
+        last != 0 && without_lowest(last, 1) == 0
+    }
+
+    /// Where field `at` begins and ends. There must be such a field.
+    #[inline(always)]
+    pub fn of(self, at: usize) -> (usize, usize) {
+        let start = without_lowest(self.starts, at).trailing_zeros();
+        (start as usize, without_lowest(self.ends, at).trailing_zeros() as usize)
+    }
+}
+
+/// `bits` without its lowest `count` set bits.
+#[inline(always)]
+fn without_lowest(bits: u64, count: usize) -> u64 {
+    (0..count).fold(bits, |bits, _| bits & bits.wrapping_sub(1))
+}
+
+/// What is asked of every byte of a window.
+#[derive(Clone, Copy, Debug)]
+enum Test {
+    AtMostBlank,
+    LineFeed,
+}
+
+/// Bit `i` is set when byte `i` passes.
 #[cfg(target_arch = "x86_64")]
-#[inline]
-fn separators(window: &[u8]) -> u64 {
+#[inline(always)]
+fn bits(bytes: &[u8; WINDOW], test: Test) -> u64 {
     use std::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi8,
     };
-    let window: &[u8; 64] = window[..64].first_chunk().expect("64 bytes were just taken");
     let mut bits = 0;
-    for part in 0..4 {
+    for part in 0..WINDOW / 16 {
         // SAFETY: SSE2 is part of x86-64; the unaligned load reads bytes 16*part..16*part+16 of a 64-byte array.
         let mask = unsafe {
-            let bytes = _mm_loadu_si128(window.as_ptr().add(16 * part).cast::<__m128i>());
-            // Unsigned byte <= 0x20 exactly when min(byte, 0x20) == byte.
-            _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x20)), bytes))
+            let bytes = _mm_loadu_si128(bytes.as_ptr().add(16 * part).cast::<__m128i>());
+            _mm_movemask_epi8(match test {
+                // Unsigned byte <= 0x20 exactly when min(byte, 0x20) == byte.
+                Test::AtMostBlank => _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x20)), bytes),
+                Test::LineFeed => _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x0a)),
+            })
         };
         bits |= u64::from(mask as u32 & 0xffff) << (16 * part);
     }
     bits
 }
 
-/// Bit `i` is set when byte `i` of the 64-byte `window` separates fields.
+/// Bit `i` is set when byte `i` passes.
 #[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn separators(window: &[u8]) -> u64 {
-    let bit = |(at, &byte): (usize, &u8)| u64::from(is_separator(byte)) << at;
-    window[..64].iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit)
+#[inline(always)]
+fn bits(bytes: &[u8; WINDOW], test: Test) -> u64 {
+    let passes = |byte| match test {
+        Test::AtMostBlank => is_separator(byte),
+        Test::LineFeed => byte == b'\n',
+    };
+    let bit = |(at, &byte): (usize, &u8)| u64::from(passes(byte)) << at;
+    bytes.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
@@ -125,11 +177,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_mask_finds_the_fields_the_walk_finds(
-            bytes in proptest::collection::vec(prop_oneof![Just(b' '), Just(b'\t'), any::<u8>(), Just(b'a')], 64..90),
-            length in 0usize..64,
+        fn the_window_finds_the_line_and_the_fields_the_walk_finds(
+            bytes in proptest::collection::vec(
+                prop_oneof![8 => Just(b' '), 4 => Just(b'\t'), 8 => any::<u8>(), 30 => Just(b'a'), 1 => Just(b'\n')],
+                WINDOW,
+            ),
         ) {
-            prop_assert_eq!(split(&bytes, 0, length), split_plainly(&bytes[..length]));
+            let window: &[u8; WINDOW] = bytes[..].try_into().unwrap();
+            let length = bytes.iter().position(|&byte| byte == b'\n');
+            let found = Window::new(window).line();
+            prop_assert_eq!(found.map(|(length, _)| length), length);
+            if let (Some((length, borders)), Some(_)) = (found, length) {
+                let fields = split_plainly(&bytes[..length]);
+                for count in 1..=MOST {
+                    prop_assert_eq!(borders.are(count), fields.count == count);
+                }
+                for at in 0..fields.count.min(MOST) {
+                    prop_assert_eq!(borders.of(at), (fields.starts[at], fields.ends[at]));
+                }
+            }
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use memchr::memchr;
 use relevance::{Grade, Judgments};
 
-use super::fields;
+use super::fields::{self, Window};
 use crate::error::{Error, Result, quoted};
 use crate::text::{grade, is_blank_or_comment, lines, shown, utf8, without_mark};
 
@@ -58,19 +59,33 @@ pub fn read_judgments(path: &Path, options: &JudgmentOptions) -> Result<Judgment
 pub fn parse_judgments(bytes: &[u8], name: &Path, options: &JudgmentOptions) -> Result<JudgmentFile> {
     let mut file = JudgmentFile { path: name.to_owned(), ..JudgmentFile::default() };
     let (mut layout, mut said) = (None, 0u64);
-    for (number, line) in lines(without_mark(bytes)).filter(|(_, line)| !is_blank_or_comment(line)) {
-        let line = utf8(line, name, number)?;
-        let Some(columns) = layout else {
-            let (columns, is_header) = Columns::of_first_line(line, name, number)?;
-            layout = Some(columns);
-            if !is_header {
-                said += 1;
-                file.record(columns.split(line, name, number)?, bytes, number, columns, options)?;
-            }
+    let bytes = without_mark(bytes);
+    let (mut at, mut number) = (0, 0);
+    while at < bytes.len() {
+        number += 1;
+        if layout == Some(Columns::Trec)
+            && let Some((length, judgment)) = plain_line(&bytes[at..])
+        {
+            said += 1;
+            file.record(judgment, bytes, number, Columns::Trec, options)?;
+            at += length + 1;
             continue;
+        }
+        let (_, line) = lines(&bytes[at..]).next().unwrap_or_default();
+        at += memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |length| length + 1);
+        if is_blank_or_comment(line) {
+            continue;
+        }
+        let line = utf8(line, name, number)?;
+        let (columns, is_header) = match layout {
+            Some(columns) => (columns, false),
+            None => Columns::of_first_line(line, name, number)?,
         };
-        said += 1;
-        file.record(columns.split(line, name, number)?, bytes, number, columns, options)?;
+        layout = Some(columns);
+        if !is_header {
+            said += 1;
+            file.record(columns.split(line, name, number)?, bytes, number, columns, options)?;
+        }
     }
     match layout {
         Some(_) if said == 0 => Err(Error::malformed(name, 1, EXPECTED, "no judgments, only a header")),
@@ -147,6 +162,21 @@ impl Columns {
             None => Err(Error::malformed(path, number, "a whole number as grade", quoted(cell))),
         }
     }
+}
+
+/// The length of the first line and what it says, where that can be had at once: a short line of TREC's four columns.
+#[inline]
+fn plain_line(rest: &[u8]) -> Option<(usize, Judgment<'_>)> {
+    let (length, fields) = Window::new(rest.first_chunk()?).line()?;
+    let line = std::str::from_utf8(&rest[..length]).ok()?;
+    let cell = |at| {
+        let (start, end) = fields.of(at);
+        &line[start..end]
+    };
+    if !fields.are(4) || cell(0).starts_with('#') {
+        return None;
+    }
+    Some((length, (cell(0), cell(2), grade(cell(3))?)))
 }
 
 impl JudgmentFile {

@@ -4,6 +4,7 @@ mod fields;
 mod judgments;
 mod markup;
 mod run;
+mod run_queries;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use judgments::read_judgments;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::exit::Usage;
+use crate::interrupt;
 
 /// `$GRADED_CACHE`, else `$XDG_CACHE_HOME/graded`, else `~/.cache/graded`.
 ///
@@ -73,7 +74,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let mut temporary = target.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    temporary.push(datasets::store::unfinished_suffix());
+    interrupt::writing_in(folder);
     let temporary = PathBuf::from(temporary);
     let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &target));
     written.inspect_err(|_| drop(std::fs::remove_file(&temporary))).with_context(shown)

@@ -51,16 +51,27 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Whether the user's input is at fault: every error that the libraries raise about what they were given.
+/// Whether the user's input is at fault: every error that the libraries raise about what they were given. A disk that
+/// is full while something is written is nobody's input.
 fn is_input(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.is::<Usage>()
-            || cause.is::<datasets::Error>()
-            || cause.is::<kernels::Error>()
-            || cause.is::<relevance::EvaluationError>()
-            || cause.is::<relevance::MeasureError>()
-            || cause.is::<relevance::fusion::FusionError>()
-            || cause.is::<scorer::ScorerError>()
-            || cause.is::<scorer::lexical::LexicalError>()
-    })
+    let is_full = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<datasets::Error>() {
+        Some(datasets::Error::Io { reason, .. }) => is_full_disk(reason),
+        _ => cause.downcast_ref::<io::Error>().is_some_and(is_full_disk),
+    };
+    !error.chain().any(is_full)
+        && error.chain().any(|cause| {
+            cause.is::<Usage>()
+                || cause.is::<datasets::Error>()
+                || cause.is::<kernels::Error>()
+                || cause.is::<relevance::EvaluationError>()
+                || cause.is::<relevance::MeasureError>()
+                || cause.is::<relevance::fusion::FusionError>()
+                || cause.is::<scorer::ScorerError>()
+                || cause.is::<scorer::lexical::LexicalError>()
+        })
+}
+
+fn is_full_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem)
 }

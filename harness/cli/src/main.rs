@@ -7,6 +7,7 @@ mod collections;
 mod commands;
 mod exit;
 mod labelers;
+mod interrupt;
 mod models;
 mod progress;
 mod pull;

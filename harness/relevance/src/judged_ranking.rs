@@ -4,9 +4,11 @@
 //! [`TieOrder::Expected`] documents of equal score form groups, and a measure is the mean over all orders within them;
 //! with any other order every document is a group of its own, and the same formulas give the plain measure.
 
+use std::ops::Range;
+
 use crate::evaluation::{EvaluationError, EvaluationOptions, SelfHits};
 use crate::ranking::score_key;
-use crate::{Grade, QueryJudgments, Ranking, TieOrder};
+use crate::{Grade, Hit, QueryJudgments, Ranking, TieOrder};
 
 /// A retrieved document that has a grade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,13 +174,21 @@ impl Reading {
         options: &EvaluationOptions,
         cutoffs: &[usize],
     ) -> Result<Self, EvaluationError> {
-        let (mut keys, falling) = order(ranking, options)?;
+        let (mut keys, falling) = keys(ranking, options)?;
+        if !falling && options.ties != TieOrder::Run && !keys.is_sorted() {
+            keys.sort_unstable();
+        }
         let ties = match falling {
             true => TieCounts { tied: 0, hits: keys.len(), across: vec![false; cutoffs.len()] },
             false => tie_counts(&keys, cutoffs),
         };
-        keys.truncate(options.depth.unwrap_or(usize::MAX));
-        let lookup = Lookup::new(judgments, ranking, &keys, options)?;
+        let depth = options.depth.unwrap_or(usize::MAX);
+        keys.truncate(end_of_ties(&keys, depth));
+        let ties_are_ordered = falling || options.ties == TieOrder::Run;
+        let judged_hits =
+            judged_hits(judgments, ranking, &mut keys, (!ties_are_ordered).then_some(options.ties));
+        keys.truncate(depth);
+        let lookup = Lookup::new(judgments, ranking, &keys, &judged_hits, options)?;
         let open = open_groups(&lookup.scores);
         let mut judged: Vec<Grade> = judgments.iter().map(|(_, grade)| grade).collect();
         judged.sort_unstable_by(|a, b| b.cmp(a));
@@ -187,38 +197,23 @@ impl Reading {
     }
 }
 
-/// The hits in evaluation order, each as its score (upper half, highest score first) and its place in the run; and
-/// whether no two scores are the same.
-fn order(ranking: &Ranking<'_>, options: &EvaluationOptions) -> Result<(Vec<u64>, bool), EvaluationError> {
+/// The hits in the order of the run, each as its score (upper half, highest score first) and its place in the run; and
+/// whether they come best first without a tie, as most runs do: there is nothing to order then.
+fn keys(ranking: &Ranking<'_>, options: &EvaluationOptions) -> Result<(Vec<u64>, bool), EvaluationError> {
     let hits = &ranking.hits;
     if u32::try_from(hits.len()).is_err() {
         return Err(EvaluationError::TooManyHits { query: ranking.query.to_owned(), hits: hits.len() });
     }
-    let drop_self = options.self_hits == SelfHits::Drop;
-    let mut keys: Vec<u64> = Vec::with_capacity(hits.len());
-    let (mut falling, mut last) = (true, None);
-    for (at, hit) in hits.iter().enumerate() {
-        if hit.score.is_nan() {
-            let (query, document) = (ranking.query.to_owned(), hit.document.to_owned());
-            return Err(EvaluationError::NotANumber { query, document });
-        }
-        if !(drop_self && hit.document == ranking.query) {
-            let score = score_key(hit.score);
-            falling &= last < Some(score);
-            last = Some(score);
-            keys.push(u64::from(score) << 32 | at as u64);
-        }
+    if let Some(hit) = hits.iter().find(|hit| hit.score.is_nan()) {
+        let (query, document) = (ranking.query.to_owned(), hit.document.to_owned());
+        return Err(EvaluationError::NotANumber { query, document });
     }
-    // Most runs come best first without a tie: there is nothing to order then.
-    if !falling {
-        match options.ties {
-            TieOrder::Run => {}
-            TieOrder::Trec | TieOrder::Expected => {
-                sort(&mut keys, |a, b| hits[b].document < hits[a].document)
-            }
-            TieOrder::DocidAscending => sort(&mut keys, |a, b| hits[a].document < hits[b].document),
-        }
+    let key = |(at, hit): (usize, &Hit<'_>)| u64::from(score_key(hit.score)) << 32 | at as u64;
+    let mut keys: Vec<u64> = hits.iter().enumerate().map(key).collect();
+    if options.self_hits == SelfHits::Drop {
+        keys.retain(|&key| hits[place(key)].document != ranking.query);
     }
+    let falling = keys.is_sorted_by(|&a, &b| score(a) < score(b));
     Ok((keys, falling))
 }
 
@@ -230,22 +225,69 @@ fn score(key: u64) -> u32 {
     (key >> 32) as u32
 }
 
-/// Sorts by score, then puts each run of equal scores in the order of `before`.
-fn sort(keys: &mut [u64], before: impl Fn(usize, usize) -> bool) {
-    if !keys.is_sorted() {
-        keys.sort_unstable();
+/// Where the first `depth` hits end, and with them the hits that tie with the last of them.
+fn end_of_ties(keys: &[u64], depth: usize) -> usize {
+    let Some((within, beyond)) = keys.split_at_checked(depth) else { return keys.len() };
+    let last = within.last().map(|&key| score(key));
+    depth + beyond.iter().take_while(|&&key| Some(score(key)) == last).count()
+}
+
+/// A judged document among the hits in evaluation order: where it stands, from 0, and its position among the judgments.
+struct JudgedKey {
+    at: usize,
+    position: usize,
+}
+
+/// The judged documents in evaluation order; `ties` is the order to put tied hits in, where they are not in order yet.
+///
+/// Only ties with a judged document among them are put in order: no figure depends on the order of the others, and
+/// most have none.
+fn judged_hits(
+    judgments: &QueryJudgments,
+    ranking: &Ranking<'_>,
+    keys: &mut [u64],
+    ties: Option<TieOrder>,
+) -> Vec<JudgedKey> {
+    let document = |key: u64| ranking.hits[place(key)].document;
+    let look_up = |at: usize, key: u64| Some(JudgedKey { at, position: judgments.position(document(key))? });
+    let mut judged = Vec::with_capacity(judgments.len().min(keys.len()));
+    judged.extend(keys.iter().enumerate().filter_map(|(at, &key)| look_up(at, key)));
+    let Some(ties) = ties else { return judged };
+    let mut next = 0;
+    while let Some(&JudgedKey { at, .. }) = judged.get(next) {
+        let tied = tied_with(keys, at);
+        let first = next;
+        next += judged[next..].iter().take_while(|hit| hit.at < tied.end).count();
+        if tied.len() > 1 {
+            keys[tied.clone()].sort_unstable_by(|&a, &b| {
+                let ascending = document(a).cmp(document(b));
+                let order = if ties == TieOrder::DocidAscending { ascending } else { ascending.reverse() };
+                order.then(a.cmp(&b))
+            });
+            let again = tied.filter_map(|at| look_up(at, keys[at]));
+            judged[first..next].iter_mut().zip(again).for_each(|(hit, again)| *hit = again);
+        }
     }
-    for tied in keys.chunk_by_mut(|&a, &b| score(a) == score(b)).filter(|tied| tied.len() > 1) {
-        tied.sort_unstable_by(|&a, &b| {
-            let (a, b) = (place(a), place(b));
-            before(b, a).cmp(&before(a, b)).then(a.cmp(&b))
-        });
-    }
+    judged
+}
+
+/// The hits around `at` that have its score.
+fn tied_with(keys: &[u64], at: usize) -> Range<usize> {
+    let is_tied = |key: &&u64| score(**key) == score(keys[at]);
+    let before = keys[..at].iter().rev().take_while(is_tied).count();
+    at - before..at + keys[at..].iter().take_while(is_tied).count()
 }
 
 fn tie_counts(keys: &[u64], cutoffs: &[usize]) -> TieCounts {
-    let groups = keys.chunk_by(|&a, &b| score(a) == score(b));
-    let tied = groups.map(<[u64]>::len).filter(|&size| size > 1).sum();
+    // Every comparison is made and none is branched on: where ties begin and end cannot be foreseen.
+    let mut tied = 0;
+    let mut ties_with_last = false;
+    for pair in keys.windows(2) {
+        let ties = score(pair[0]) == score(pair[1]);
+        tied += usize::from(ties | ties_with_last);
+        ties_with_last = ties;
+    }
+    tied += usize::from(ties_with_last);
     let across = cutoffs
         .iter()
         .map(|&cutoff| cutoff > 0 && cutoff < keys.len() && score(keys[cutoff - 1]) == score(keys[cutoff]))
@@ -280,29 +322,36 @@ impl Lookup {
         judgments: &QueryJudgments,
         ranking: &Ranking<'_>,
         keys: &[u64],
+        judged: &[JudgedKey],
         options: &EvaluationOptions,
     ) -> Result<Self, EvaluationError> {
         let mut lookup = Self { retrieved: 0, hits: Vec::new(), pairs: Vec::new(), scores: Vec::new() };
+        lookup.hits.reserve(judged.len());
+        lookup.pairs.reserve(judged.len());
         let mut seen = vec![false; judgments.len()];
-        for &key in keys {
-            let hit = &ranking.hits[place(key)];
-            let position = judgments.position(hit.document);
-            if position.is_some_and(|position| std::mem::replace(&mut seen[position], true)) {
+        let mut kept = Vec::new();
+        for &JudgedKey { at, position } in judged.iter().take_while(|hit| hit.at < keys.len()) {
+            let hit = &ranking.hits[place(keys[at])];
+            if std::mem::replace(&mut seen[position], true) {
                 let (query, document) = (ranking.query.to_owned(), hit.document.to_owned());
                 return Err(EvaluationError::RepeatedDocument { query, document });
             }
-            let grade = position.map(|position| judgments.grade_at(position));
-            if options.judged_only && grade.is_none_or(|grade| grade < 0) {
-                continue;
+            let grade = judgments.grade_at(position);
+            let mut rank = at + 1;
+            if options.judged_only {
+                if grade < 0 {
+                    continue;
+                }
+                kept.push(keys[at]);
+                rank = kept.len();
             }
-            lookup.retrieved += 1;
-            if options.ties == TieOrder::Expected {
-                lookup.scores.push(score(key));
-            }
-            if let Some(grade) = grade {
-                lookup.hits.push(JudgedHit { rank: lookup.retrieved, grade });
-                lookup.pairs.push((hit.score, grade));
-            }
+            lookup.hits.push(JudgedHit { rank, grade });
+            lookup.pairs.push((hit.score, grade));
+        }
+        let counted = if options.judged_only { &kept } else { keys };
+        lookup.retrieved = counted.len();
+        if options.ties == TieOrder::Expected {
+            lookup.scores.extend(counted.iter().map(|&key| score(key)));
         }
         Ok(lookup)
     }

@@ -11,7 +11,7 @@ pub struct QueryJudgments {
     /// The documents' ids, one after the other: a lookup then stays within a few lines of the cache.
     ids: String,
     /// Where each document's id ends, and its grade.
-    documents: Vec<(usize, Grade)>,
+    documents: Vec<(u32, Grade)>,
     index: DocumentIndex,
 }
 
@@ -33,14 +33,15 @@ impl QueryJudgments {
         }
         self.index.insert(document, self.documents.len());
         self.ids.push_str(document);
-        self.documents.push((self.ids.len(), grade));
+        let end = u32::try_from(self.ids.len()).expect("fewer than 2^32 bytes of ids a query");
+        self.documents.push((end, grade));
         None
     }
 
     #[inline]
     fn id(&self, position: usize) -> &str {
         let start = if position == 0 { 0 } else { self.documents[position - 1].0 };
-        &self.ids[start..self.documents[position].0]
+        &self.ids[start as usize..self.documents[position].0 as usize]
     }
 
     /// The grade of `document`, or `None` when nobody judged it.
@@ -78,12 +79,15 @@ impl QueryJudgments {
 }
 
 /// Positions of documents by their ids: a table of slots, each empty or holding a piece of an id's hash and a
-/// position; a taken slot passes on to the next. Most documents of a ranking are not judged, and most of those find an
-/// empty slot at once; ids are compared only where hashes agree.
+/// position; a taken slot passes on to the next. Most documents of a ranking are not judged: nearly all of those are
+/// turned away by one bit of `seen`, which stays in the first-level cache and is right often enough for the processor
+/// to guess. Ids are compared only where hashes agree.
 #[derive(Clone, Debug, Default)]
 struct DocumentIndex {
     /// A power of two of slots, at most half of them taken; or none.
     slots: Vec<Slot>,
+    /// Eight bits a slot: set where the hash of some document points.
+    seen: Vec<u64>,
     taken: usize,
 }
 
@@ -99,8 +103,14 @@ impl DocumentIndex {
 
     #[inline]
     fn find<'a>(&self, document: &str, id: impl Fn(usize) -> &'a str) -> Option<usize> {
-        let mask = self.slots.len().checked_sub(1)?;
         let hash = hash(document.as_bytes());
+        let (word, bit) = self.bit(hash)?;
+        if self.seen[word] & bit == 0 { None } else { self.find_seen(document, hash, id) }
+    }
+
+    #[inline(never)]
+    fn find_seen<'a>(&self, document: &str, hash: u32, id: impl Fn(usize) -> &'a str) -> Option<usize> {
+        let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
             let slot = self.slots[at];
@@ -112,11 +122,19 @@ impl DocumentIndex {
         }
     }
 
+    /// The word and the bit of `seen` that `hash` points to.
+    #[inline]
+    fn bit(&self, hash: u32) -> Option<(usize, u64)> {
+        let mask = self.seen.len().checked_sub(1)?;
+        Some((hash as usize >> 6 & mask, 1 << (hash & 63)))
+    }
+
     /// Adds a document that is not there yet.
     fn insert(&mut self, document: &str, position: usize) {
         if self.taken * 2 >= self.slots.len() {
-            let slots = vec![Slot::default(); (self.slots.len() * 2).max(Self::FEWEST_SLOTS)];
-            let old = std::mem::replace(&mut self.slots, slots);
+            let length = (self.slots.len() * 2).max(Self::FEWEST_SLOTS);
+            self.seen = vec![0; length / 8];
+            let old = std::mem::replace(&mut self.slots, vec![Slot::default(); length]);
             old.into_iter().filter(|slot| slot.entry > 0).for_each(|slot| self.place(slot));
         }
         let entry = u32::try_from(position + 1).expect("fewer than 2^32 judgments a query");
@@ -125,6 +143,9 @@ impl DocumentIndex {
     }
 
     fn place(&mut self, slot: Slot) {
+        if let Some((word, bit)) = self.bit(slot.hash) {
+            self.seen[word] |= bit;
+        }
         let mask = self.slots.len() - 1;
         let mut at = slot.hash as usize & mask;
         while self.slots[at].entry > 0 {
@@ -150,9 +171,13 @@ fn hash(id: &[u8]) -> u32 {
         state = folded(state, u64::from_le_bytes(*word));
     }
     if !rest.is_empty() {
-        let last = match id.last_chunk::<8>() {
-            Some(last) => u64::from_le_bytes(*last),
-            None => rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        // The last bytes, some of them for the second time rather than one by one.
+        let last = match (id.last_chunk::<8>(), id.first_chunk::<4>(), id.last_chunk::<4>()) {
+            (Some(last), ..) => u64::from_le_bytes(*last),
+            (None, Some(first), Some(last)) => {
+                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+            }
+            _ => rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
         };
         state = folded(state, last);
     }
@@ -175,6 +200,10 @@ impl Judgments {
     /// Records one judgment. When the pair already has a grade, keeps that one and returns it: the reader decides
     /// whether the repetition is an error.
     pub fn insert(&mut self, query: &str, document: &str, grade: Grade) -> Option<Grade> {
+        // Judgment files keep the judgments of a query together.
+        if let Some(last) = self.queries.last_mut().filter(|last| last.query() == query) {
+            return last.insert(document, grade);
+        }
         let at = match self.position.get(query) {
             Some(&at) => at as usize,
             None => {

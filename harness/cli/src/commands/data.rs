@@ -11,7 +11,7 @@ use super::Finished;
 use crate::arguments::Options;
 use crate::exit::Verdict;
 use crate::report::{Cell, Report, Table};
-use crate::{cache, collections};
+use crate::{cache, collections, interrupt};
 
 /// Subcommands of `graded data`.
 #[derive(Debug, Subcommand)]
@@ -125,6 +125,7 @@ fn check(name: &str, split: Option<&str>, options: &Options) -> anyhow::Result<F
 
 fn import(name: &str, split: Option<&str>, out: &Path, options: &Options) -> anyhow::Result<Finished> {
     let collection = collections::open(name, split, options.memory)?;
+    interrupt::writing_in(out.parent().unwrap_or(out));
     datasets::import::write_beir(&collection, out)?;
     let mut table = Table::new(["dataset", "folder", "documents", "queries", "judgments"]);
     table.push(vec![

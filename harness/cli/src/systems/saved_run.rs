@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::System;
 use crate::cache;
 use crate::exit::Usage;
+use crate::interrupt;
 
 /// One system: `path` becomes the file. Several: `path` becomes a folder with a file each.
 ///
@@ -36,7 +37,8 @@ fn save_folder(path: &Path, names: &[String], texts: &[String]) -> anyhow::Resul
     }
     let shown = || format!("{}: cannot be written", path.display());
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
+    beside.push(datasets::store::unfinished_suffix());
+    interrupt::writing_in(path.parent().unwrap_or(path));
     let beside = Path::new(&beside);
     let written = std::fs::create_dir_all(beside).and_then(|()| {
         names.iter().zip(texts).try_for_each(|(name, text)| std::fs::write(beside.join(name), text))?;
