@@ -11,6 +11,8 @@ mod graded;
 mod evaluate;
 // `graded agree`: two raters, several, two sets of judgments.
 mod agree;
+// Run history: records, comparisons, the gate, speed, pages.
+mod runs;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

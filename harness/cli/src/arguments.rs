@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
-use crate::commands::{agree, data, doctor, evaluate, model, recipe, shell};
+use crate::commands::{agree, data, doctor, evaluate, model, recipe, runs, shell};
 use crate::report::Format;
 
 /// Train, score and check graded relevance for search.
@@ -25,6 +25,9 @@ pub enum Command {
     Evaluate(Box<evaluate::Command>),
     /// Measure how far labels agree: predicted with human, rater with rater, or system orders
     Agree(agree::Command),
+    /// List, show and compare what earlier runs recorded; the regression gate
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// Show a recipe completed, or check it
     #[command(subcommand)]
     Recipe(recipe::Command),
