@@ -46,7 +46,17 @@ impl Folder {
     /// Runs `graded` in this folder.
     pub fn graded<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Answer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_graded"));
-        command.args(arguments).current_dir(self.0.path()).env("GRADED_CACHE", self.path("cache"));
+        command.args(arguments).current_dir(self.0.path());
+        command.env("GRADED_CACHE", self.path("cache")).env("GRADED_RUNS", self.path("cache/runs"));
+        Answer::of(command.output().unwrap())
+    }
+
+    /// Runs `graded` with the arguments separated by blanks, in an environment with these variables.
+    pub fn graded_with(&self, variables: &[(&str, &str)], line: &str) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_graded"));
+        command.args(line.split_whitespace()).current_dir(self.0.path());
+        command.env("GRADED_CACHE", self.path("cache")).env("GRADED_RUNS", self.path("cache/runs"));
+        command.envs(variables.iter().copied());
         Answer::of(command.output().unwrap())
     }
 

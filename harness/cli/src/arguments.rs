@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
-use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, shell};
+use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, runs, shell};
 use crate::report::Format;
 
 /// Train, score and check graded relevance for search.
@@ -27,6 +27,9 @@ pub enum Command {
     Agree(agree::Command),
     /// Grade query-document pairs with a labeler
     Label(label::Command),
+    /// List, show and compare what earlier runs recorded; the regression gate
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// Show a recipe completed, or check it
     #[command(subcommand)]
     Recipe(recipe::Command),

@@ -13,6 +13,7 @@ mod progress;
 mod pull;
 mod recipe;
 mod report;
+mod runs;
 mod systems;
 
 use std::io::{self, Write};
@@ -36,6 +37,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Evaluate(command) => commands::evaluate::run(command, options)?,
         Command::Agree(command) => commands::agree::run(command, options)?,
         Command::Label(command) => commands::label::run(command, options)?,
+        Command::Runs(command) => commands::runs::run(command, options)?,
         Command::Recipe(command) => commands::recipe::run(command)?,
         Command::Data(command) => commands::data::run(command, options)?,
         Command::Model(command) => commands::model::run(command, options)?,
@@ -44,6 +46,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Manual(command) => return commands::shell::manual(command),
     };
     say(&finished, options.format)?;
+    if let Some((history, record)) = finished.record {
+        history.add(record, options)?;
+    }
     Ok(finished.verdict)
 }
 

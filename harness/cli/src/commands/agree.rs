@@ -9,13 +9,17 @@ use datasets::trec::{RunFile, RunOptions};
 use rayon::prelude::*;
 use relevance::agreement::{self, RatedPair, system_agreement};
 use relevance::resampling::Bootstrap;
-use relevance::{EvaluationOptions, Evaluator, Judgments, Measure, Scale, parse_measures};
+use relevance::{EvaluationOptions, Evaluator, Judgments, LabeledPair, Measure, Scale, parse_measures};
+use rustc_hash::FxHashMap;
 use scorer::Labeler;
 
 use super::Finished;
 use crate::arguments::Options;
 use crate::exit::Usage;
+use crate::report::Report;
 use crate::report::agreement as say;
+use crate::runs::measured::{self, Labels};
+use crate::runs::{Record, RecordFlags, answers};
 use crate::{collections, labelers, progress};
 
 /// Flags of `graded agree`.
@@ -60,6 +64,8 @@ pub struct Command {
     /// The level of the intervals
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     level: f64,
+    #[command(flatten)]
+    record: RecordFlags,
 }
 
 /// The `--scale` flag.
@@ -80,12 +86,14 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         Usage::error(format!("expected --resamples of 1 to {most} and --level between 0 and 1"))
     })?;
     options.device()?;
-    match (&command.pairs, &command.qrels, &command.against) {
+    let history = command.record.history()?;
+    let (report, record) = match (&command.pairs, &command.qrels, &command.against) {
         (Some(file), _, _) if command.raters.is_empty() => two_raters(file, command, &bootstrap, options),
         (Some(file), _, _) => many_raters(file, command, &bootstrap, options),
         (None, Some(truth), Some(against)) => two_judgments(truth, against, command, &bootstrap, options),
         (None, _, _) => Err(Usage::error("expected --pairs FILE, or --qrels FILE --against FILE")),
-    }
+    }?;
+    Ok(Finished::from(report).recorded(history.map(|history| (history, record))))
 }
 
 fn two_raters(
@@ -93,7 +101,7 @@ fn two_raters(
     command: &Command,
     bootstrap: &Bootstrap,
     options: &Options,
-) -> anyhow::Result<Finished> {
+) -> anyhow::Result<(Report, Record)> {
     let wanted = PairOptions {
         query: command.query.clone(),
         human: command.human.clone(),
@@ -125,11 +133,33 @@ fn two_raters(
             file.display()
         )));
     }
-    let mut said = say::two_raters(&file.display().to_string(), &report, &pairs)?;
+    let name = file.display().to_string();
+    let rated = agreement::rated_pairs(&pairs.pairs);
+    let (queries, human) = human_grades(&pairs.pairs);
+    let labels = Labels { dataset: name.clone(), report: &report, pairs: &rated, queries, human };
+    let mut said = say::two_raters(&name, &report, &pairs)?;
     if let Some(labeler) = &labeler {
         said.json["labeler"] = labeler.digest().into();
     }
-    Ok(said.into())
+    Ok((said, measured::agreement(labels, options)?))
+}
+
+/// The queries in the order they first appear, as [`agreement::rated_pairs`] numbers them, and for each a digest of its
+/// human grades.
+fn human_grades(pairs: &[LabeledPair]) -> (Vec<String>, Vec<String>) {
+    let (mut names, mut grades): (Vec<&str>, Vec<Vec<(&str, i32)>>) = (Vec::new(), Vec::new());
+    let mut places = FxHashMap::default();
+    for pair in pairs {
+        let at = *places.entry(pair.query.as_str()).or_insert_with(|| {
+            names.push(&pair.query);
+            grades.push(Vec::new());
+            names.len() - 1
+        });
+        grades[at].extend(pair.human.map(|human| (pair.document.as_str(), human)));
+    }
+    grades.iter_mut().for_each(|judged| judged.sort_unstable());
+    let digests = grades.into_iter().map(|judged| answers::of_grades(judged.into_iter()));
+    (names.into_iter().map(str::to_owned).collect(), digests.collect())
 }
 
 /// The pairs with a labeler's grades in place of a predicted column.
@@ -184,7 +214,7 @@ fn many_raters(
     command: &Command,
     bootstrap: &Bootstrap,
     options: &Options,
-) -> anyhow::Result<Finished> {
+) -> anyhow::Result<(Report, Record)> {
     if command.raters.len() < 2 {
         return Err(Usage::error("--raters: expected at least two columns, separated by commas"));
     }
@@ -197,7 +227,8 @@ fn many_raters(
     let clusters = ratings.clusters().into_iter().map(|at| at as u32).collect::<Vec<_>>();
     let report = agreement::raters_report(&ratings.table, &clusters, bootstrap)
         .map_err(|reason| Usage::error(format!("{}: {reason}", file.display())))?;
-    Ok(say::many_raters(&file.display().to_string(), &report, &ratings.raters)?.into())
+    let name = file.display().to_string();
+    Ok((say::many_raters(&name, &report, &ratings.raters)?, measured::raters(&name, &report, options)?))
 }
 
 fn two_judgments(
@@ -206,16 +237,21 @@ fn two_judgments(
     command: &Command,
     bootstrap: &Bootstrap,
     options: &Options,
-) -> anyhow::Result<Finished> {
+) -> anyhow::Result<(Report, Record)> {
     let truth = collections::read_judgments(truth_path, options)?;
     let against = collections::read_judgments(against_path, options)?;
-    let mut rated = Vec::new();
+    let (mut rated, mut queries, mut human_of) = (Vec::new(), Vec::new(), Vec::new());
     for (query, judgments) in (0..).zip(truth.queries()) {
+        let mut common = Vec::new();
         for (document, human) in judgments.iter() {
             if let Some(predicted) = against.grade(judgments.query(), document) {
                 rated.push(RatedPair { query, human, predicted });
+                common.push((document, human));
             }
         }
+        common.sort_unstable();
+        queries.push(judgments.query().to_owned());
+        human_of.push(answers::of_grades(common.into_iter()));
     }
     if rated.is_empty() {
         let (a, b) = (truth_path.display(), against_path.display());
@@ -229,7 +265,9 @@ fn two_judgments(
         _ => Some(system_orders(&truth, &against, command, bootstrap)?),
     };
     let name = format!("{} against {}", against_path.display(), truth_path.display());
-    Ok(say::two_judgments(&name, &report, systems.as_ref())?.into())
+    let said = say::two_judgments(&name, &report, systems.as_ref())?;
+    let labels = Labels { dataset: name, report: &report, pairs: &rated, queries, human: human_of };
+    Ok((said, measured::agreement(labels, options)?))
 }
 
 fn system_orders(

@@ -120,7 +120,7 @@ fn check(name: &str, split: Option<&str>, options: &Options) -> anyhow::Result<F
         "notes": collection.notes,
     });
     let verdict = if is_sound { Verdict::Yes } else { Verdict::No };
-    Ok(Finished { report: Report { tables: vec![table], json, lines: Vec::new() }, verdict })
+    Ok(Finished { report: Report { tables: vec![table], json, lines: Vec::new() }, verdict, record: None })
 }
 
 fn import(name: &str, split: Option<&str>, out: &Path, options: &Options) -> anyhow::Result<Finished> {

@@ -7,7 +7,7 @@ use clap::Args;
 use datasets::Collection;
 use datasets::trec::{RunFile, RunOptions};
 use rayon::prelude::*;
-use relevance::evaluation::{Evaluation, EvaluationOptions, Evaluator, SelfHits};
+use relevance::evaluation::{Evaluation, EvaluationOptions, Evaluator, Outcome, SelfHits};
 use relevance::fusion::Fusion;
 use relevance::{Judgments, QueryJudgments, Ranking};
 
@@ -17,6 +17,8 @@ use crate::exit::Usage;
 use crate::progress;
 use crate::recipe::{Recipe, RecipeFile, SAMPLE, Source};
 use crate::report::evaluation::{Evaluated, Scored, report};
+use crate::runs::answers::{self, QueryAnswer, Reader};
+use crate::runs::{RecordFlags, measured};
 use crate::systems::{self, Candidates, Resources, Task};
 
 /// Flags of `graded evaluate`. Those that a recipe has too are laid over it.
@@ -72,23 +74,29 @@ pub struct Command {
     /// Write the rankings as a TREC run (with several systems: a folder of them)
     #[arg(long, value_name = "FILE")]
     save_run: Option<PathBuf>,
+    #[command(flatten)]
+    record: RecordFlags,
 }
 
 /// Runs `graded evaluate`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let recipe = command.recipe()?;
+    let history = command.record.history()?;
+    let keep = history.is_some();
     let done = match &recipe.source {
         Source::Collection { name, split } => {
             let collection = crate::collections::open(name, split.as_deref(), options.memory)?;
-            evaluate_collection(&collection, command, &recipe, options)?
+            evaluate_collection(&collection, command, &recipe, keep, options)?
         }
         Source::Pairs { file } => {
             let collection = crate::collections::of_pairs(file, options.memory)?;
-            evaluate_collection(&collection, command, &recipe, options)?
+            evaluate_collection(&collection, command, &recipe, keep, options)?
         }
-        Source::Runs { judgments, runs } => evaluate_runs(judgments, runs, command, &recipe, options)?,
+        Source::Runs { judgments, runs } => evaluate_runs(judgments, runs, command, &recipe, keep, options)?,
     };
-    report(&done, &recipe, command.per_query, options)
+    let finished = report(&done, &recipe, command.per_query, options)?;
+    let record = |history| anyhow::Ok((history, measured::evaluation(&done, &recipe, options)?));
+    Ok(finished.recorded(history.map(record).transpose()?))
 }
 
 impl Command {
@@ -145,6 +153,7 @@ fn evaluate_collection(
     collection: &Collection,
     command: &Command,
     recipe: &Recipe,
+    keep: bool,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
     let resources = Resources { device: options.device()?, memory_bytes: options.memory as usize, options };
@@ -160,10 +169,12 @@ fn evaluate_collection(
     systems.extend(fused);
     let self_hits = recipe.self_hits.unwrap_or(collection.self_hits);
     let evaluator = evaluator(&collection.judgments, recipe, self_hits)?;
+    let reader = Reader { judgments: &collection.judgments, ties: recipe.ties, self_hits };
     let scored = systems.iter().map(|system| {
         let evaluation = evaluate(&evaluator, &system.rankings)?;
+        let answers = keep.then(|| reader.answers(&system.rankings));
         let (name, digest) = (system.name.clone(), system.digest.clone());
-        Ok(Scored { name, digest, seconds: Some(system.seconds), evaluation })
+        Ok(Scored { name, digest, seconds: Some(system.seconds), answers, evaluation })
     });
     let scored = scored.collect::<anyhow::Result<Vec<_>>>()?;
     require_sound(&scored, recipe)?;
@@ -176,6 +187,7 @@ fn evaluate_collection(
         fingerprint: crate::collections::fingerprint(collection),
         self_hits,
         notes: collection.notes.clone(),
+        judged: judged(&collection.judgments, keep),
         systems: scored,
     })
 }
@@ -185,6 +197,7 @@ fn evaluate_runs(
     runs: &[PathBuf],
     command: &Command,
     recipe: &Recipe,
+    keep: bool,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
     if command.save_run.is_some() {
@@ -193,20 +206,25 @@ fn evaluate_runs(
     let judgments = crate::collections::read_judgments(judgments_path, options)?;
     let self_hits = recipe.self_hits.unwrap_or_default();
     let evaluator = evaluator(&judgments, recipe, self_hits)?;
+    let reader = Reader { judgments: &judgments, ties: recipe.ties, self_hits };
     let read = RunOptions { memory_bytes: options.memory, ..RunOptions::default() };
     let files = runs.iter().map(|path| RunFile::open(path, &read)).collect::<Result<Vec<_>, _>>()?;
     let mut systems = Vec::new();
     for (run, name) in files.iter().zip(run_names(runs, &files)) {
-        let outcomes = (0..run.len()).into_par_iter().map(|at| Ok(evaluator.query(&run.ranking(at)?)?));
-        let evaluation = evaluator.collect(outcomes.collect::<anyhow::Result<Vec<_>>>()?)?;
+        let outcomes = (0..run.len()).into_par_iter().map(|at| {
+            let ranking = run.ranking(at)?;
+            Ok((evaluator.query(&ranking)?, keep.then(|| reader.answer(&ranking))))
+        });
+        let (evaluation, answers) = collect(&evaluator, outcomes.collect::<anyhow::Result<Vec<_>>>()?)?;
         if evaluation.queries.len() == evaluation.missing.len() {
             progress::say(options, format!("{name}: answers none of the judged queries"));
         }
-        systems.push(Scored { name, digest: None, seconds: None, evaluation });
+        systems.push(Scored { name, digest: None, seconds: None, answers, evaluation });
     }
     for fusion in &recipe.fusions {
-        let evaluation = evaluate_fusion(fusion, &files, &judgments, &evaluator)?;
-        systems.push(Scored { name: fusion.to_string(), digest: None, seconds: None, evaluation });
+        let outcomes = evaluate_fusion(fusion, &files, &reader, &evaluator, keep)?;
+        let (evaluation, answers) = collect(&evaluator, outcomes)?;
+        systems.push(Scored { name: fusion.to_string(), digest: None, seconds: None, answers, evaluation });
     }
     require_sound(&systems, recipe)?;
     Ok(Evaluated {
@@ -215,6 +233,7 @@ fn evaluate_runs(
         fingerprint: crate::collections::judgments_fingerprint(&judgments),
         self_hits,
         notes: Vec::new(),
+        judged: judged(&judgments, keep),
         systems,
     })
 }
@@ -224,19 +243,37 @@ fn evaluate_runs(
 fn evaluate_fusion(
     fusion: &Fusion,
     runs: &[RunFile],
-    judgments: &Judgments,
+    reader: &Reader<'_>,
     evaluator: &Evaluator<'_>,
-) -> anyhow::Result<Evaluation> {
-    let queries = judgments.queries().map(QueryJudgments::query).collect::<Vec<_>>();
+    keep: bool,
+) -> anyhow::Result<Vec<Answered>> {
+    let queries = reader.judgments.queries().map(QueryJudgments::query).collect::<Vec<_>>();
     let answered = |query: &&&str| runs.iter().any(|run| run.position(query).is_some());
     let outcomes = queries.par_iter().filter(answered).map(|query| {
         let answers = runs.iter().map(|run| match run.position(query) {
             Some(at) => run.ranking(at),
             None => Ok(Ranking { query, hits: Vec::new() }),
         });
-        Ok(evaluator.query(&fusion.fuse(&answers.collect::<Result<Vec<_>, _>>()?)?)?)
+        let fused = fusion.fuse(&answers.collect::<Result<Vec<_>, _>>()?)?;
+        Ok((evaluator.query(&fused)?, keep.then(|| reader.answer(&fused))))
     });
-    Ok(evaluator.collect(outcomes.collect::<anyhow::Result<Vec<_>>>()?)?)
+    outcomes.collect()
+}
+
+/// What became of a ranking, and what a record keeps of it.
+type Answered = (Outcome, Option<QueryAnswer>);
+
+fn collect(
+    evaluator: &Evaluator<'_>,
+    answered: Vec<Answered>,
+) -> anyhow::Result<(Evaluation, Option<answers::Answers>)> {
+    let (outcomes, answers): (Vec<_>, Vec<_>) = answered.into_iter().unzip();
+    let answers = answers.into_iter().collect::<Option<Vec<_>>>();
+    Ok((evaluator.collect(outcomes)?, answers.map(answers::gather)))
+}
+
+fn judged(judgments: &Judgments, keep: bool) -> Vec<(String, String)> {
+    if keep { answers::judged_queries(judgments) } else { Vec::new() }
 }
 
 /// A single run goes by its tag; several by their files' names, or by their paths where names repeat.

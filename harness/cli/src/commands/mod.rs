@@ -8,10 +8,12 @@ pub mod evaluate;
 pub mod label;
 pub mod model;
 pub mod recipe;
+pub mod runs;
 pub mod shell;
 
 use crate::exit::Verdict;
 use crate::report::Report;
+use crate::runs::{History, Record};
 
 /// What a command hands back: the report for stdout, and whether what it checked holds.
 pub struct Finished {
@@ -19,10 +21,19 @@ pub struct Finished {
     pub report: Report,
     /// Becomes the exit status.
     pub verdict: Verdict,
+    /// The record to leave once the report is out, and where.
+    pub record: Option<(History, Record)>,
+}
+
+impl Finished {
+    /// The same with a record to leave.
+    pub fn recorded(self, record: Option<(History, Record)>) -> Self {
+        Self { record, ..self }
+    }
 }
 
 impl From<Report> for Finished {
     fn from(report: Report) -> Self {
-        Self { report, verdict: Verdict::Yes }
+        Self { report, verdict: Verdict::Yes, record: None }
     }
 }

@@ -13,6 +13,7 @@ use crate::arguments::Options;
 use crate::commands::Finished;
 use crate::exit::Usage;
 use crate::recipe::Recipe;
+use crate::runs::answers::Answers;
 
 /// What was evaluated.
 pub struct Evaluated {
@@ -26,6 +27,8 @@ pub struct Evaluated {
     pub self_hits: SelfHits,
     /// What the collection's reader has to say.
     pub notes: Vec<String>,
+    /// The judged queries with digests of their judgments, where a record is to keep them.
+    pub judged: Vec<(String, String)>,
     /// The systems and their values.
     pub systems: Vec<Scored>,
 }
@@ -38,6 +41,8 @@ pub struct Scored {
     pub digest: Option<String>,
     /// How long retrieval took, where there was one.
     pub seconds: Option<f64>,
+    /// What it answered, where a record is to keep it.
+    pub answers: Option<Answers>,
     /// The values.
     pub evaluation: Evaluation,
 }

@@ -4,6 +4,7 @@
 //! [`resampling`](crate::resampling)) costs little more than the statistic. [`Report`] is all of them at once.
 //! A statistic without a value says why ([`Undefined`](crate::undefined::Undefined)); none is ever NaN.
 
+mod change;
 mod cohen_kappa;
 mod confusion;
 mod error;
@@ -18,6 +19,7 @@ mod system_ranking;
 #[cfg(test)]
 mod tests;
 
+pub use change::changes;
 pub use cohen_kappa::{Weights, cohen_kappa};
 pub use confusion::{Confusion, OffScale};
 pub use error::{accuracy, mean_absolute_error};

@@ -56,7 +56,7 @@ use Statistic::{
 };
 
 /// What is reported of two raters, in this order.
-const TWO_RATERS: [Statistic; 14] = [
+pub(super) const TWO_RATERS: [Statistic; 14] = [
     CohenKappa,
     CohenKappaLinear,
     CohenKappaQuadratic,
@@ -89,6 +89,11 @@ const RATER_PAIR: [Statistic; 5] = [CohenKappa, CohenKappaLinear, CohenKappaQuad
 const MOST_GRADES_WITH_INTERVALS: usize = 64;
 
 impl Statistic {
+    /// Whether less of it is better: it measures error.
+    pub fn is_error(self) -> bool {
+        self == Mae
+    }
+
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -117,20 +122,20 @@ impl fmt::Display for Statistic {
 }
 
 /// A table of two raters in the three forms its statistics want it in; all three count the same cells.
-struct TwoRaters {
-    confusion: Confusion,
+pub(super) struct TwoRaters {
+    pub(super) confusion: Confusion,
     units: RatedUnits,
     points: Points,
 }
 
 impl TwoRaters {
-    fn new(confusion: Confusion) -> Self {
+    pub(super) fn new(confusion: Confusion) -> Self {
         let (units, points) = (RatedUnits::from_confusion(&confusion), Points::from_confusion(&confusion));
         Self { confusion, units, points }
     }
 
     /// The statistic when the cells occur as often as `table`, which has this table's cells, says.
-    fn evaluate(&self, statistic: Statistic, table: &Confusion) -> Result<f64, Undefined> {
+    pub(super) fn evaluate(&self, statistic: Statistic, table: &Confusion) -> Result<f64, Undefined> {
         match statistic {
             CohenKappa => cohen_kappa(table, Weights::Plain),
             CohenKappaLinear => cohen_kappa(table, Weights::Linear),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Randomization, RandomizationTest, TTest, WinTieLoss, cohens_d, differences, holm, mean, mean_differences,
-    paired_t_test, randomization_tests, win_tie_loss,
+    paired_t_test, randomization_tests, standard_deviation, win_tie_loss,
 };
 use crate::resampling::{Bootstrap, Interval};
 use crate::undefined::Undefined;
@@ -37,6 +37,8 @@ pub struct Comparison {
     pub randomization: Result<RandomizationTest, Undefined>,
     /// The p-value of the randomization test, Holm-adjusted over all comparisons of the call that have one.
     pub holm_p: Result<f64, Undefined>,
+    /// The standard deviation of the differences.
+    pub standard_deviation: Result<f64, Undefined>,
     /// Cohen's d of the differences.
     pub cohens_d: Result<f64, Undefined>,
     /// Queries by outcome.
@@ -65,6 +67,7 @@ pub fn compare(pairs: &[(&[f64], &[f64])], settings: &Settings) -> Result<Vec<Co
             t_test: paired_t_test(&all[at], settings.randomization.alternative),
             randomization: tests[at],
             holm_p: tests[at].and_then(|_| adjusted.next().ok_or(Undefined::NoPairs)),
+            standard_deviation: standard_deviation(&all[at]),
             cohens_d: cohens_d(&all[at]),
             outcomes: win_tie_loss(&all[at], 0.0),
         });

@@ -1,6 +1,6 @@
 //! The interval of a mean difference, queries drawn with replacement (Sakai 2006, SIGIR, for ranking measures).
 
-use crate::resampling::{Bootstrap, Estimate};
+use crate::resampling::{Bootstrap, Estimate, Interval};
 use crate::undefined::Undefined;
 
 use super::{common_length, mean, sound};
@@ -28,6 +28,11 @@ fn estimates<Row: AsRef<[f64]> + Sync>(
 ) -> Vec<Estimate> {
     let value = |row: &Row| sound(row.as_ref()).map(|()| mean(row.as_ref()));
     let values: Vec<Result<f64, Undefined>> = measures.iter().map(value).collect();
+    if queries > 1 && measures.iter().all(|row| row.as_ref().iter().all(|d| *d == 0.0)) {
+        // Runs that do not differ: every resample of zeros has the mean zero.
+        let interval = Ok(Interval { lower: 0.0, upper: 0.0, undefined_resamples: 0 });
+        return values.into_iter().map(|value| Estimate { value, interval }).collect();
+    }
     let intervals = bootstrap.intervals_of_draws(queries, &values, |draws, means| {
         let drawn = draws.iter().map(|&n| f64::from(n)).sum::<f64>();
         let weights: Vec<f64> = draws.iter().map(|&n| f64::from(n) / drawn).collect();
