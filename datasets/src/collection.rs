@@ -63,6 +63,8 @@ pub enum Format {
     Quati,
     /// One JSON object a line: a judged pair with both texts and recorded teachers' grades.
     RecordedPairs,
+    /// What people did over time. There is nothing to evaluate, so nothing opens it as a collection.
+    Log,
 }
 
 impl std::fmt::Display for Format {
@@ -74,6 +76,7 @@ impl std::fmt::Display for Format {
             Self::Chorus => "chorus",
             Self::Quati => "quati",
             Self::RecordedPairs => "recorded-pairs",
+            Self::Log => "log",
         })
     }
 }

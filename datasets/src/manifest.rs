@@ -119,6 +119,8 @@ pub enum Role {
     Pairs,
     /// A run that came with the collection.
     Run,
+    /// What people did over time.
+    Log,
     /// An archive with all of the above.
     Archive,
     /// Licence texts, notes, tables that are not read.
@@ -277,7 +279,7 @@ macro_rules! embedded {
 
 embedded! {
     "arguana", "cacm", "chorus", "climate-fever", "cqadupstack", "cranfield", "dbpedia-entity", "dbpedia-entity-5k",
-    "fever", "fiqa", "hotpotqa", "msmarco", "msmarco-dl19-5k", "nfcorpus", "nq", "quati", "quora", "scidocs", "scifact",
+    "excite", "fever", "fiqa", "hotpotqa", "movielens-small", "msmarco", "msmarco-dl19-5k", "nfcorpus", "nq", "quati", "quora", "scidocs", "scifact",
     "trec-covid", "trec-dl", "vaswani", "webis-touche2020",
 }
 

@@ -81,6 +81,11 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Collection> {
         Format::Chorus => chorus::open(path, &options),
         Format::Quati => quati::open(path, &options),
         Format::RecordedPairs => recorded::open(path, &options),
+        Format::Log => Err(Error::Unrecognised {
+            path: path.to_owned(),
+            expected: "a collection: documents, queries and judgments".to_owned(),
+            found: "a log of what people did".to_owned(),
+        }),
     }?;
     finish(parts, path, format, manifest)
 }
