@@ -129,7 +129,7 @@ fn what_the_data_cannot_tell_is_a_warning_with_the_queries_needed() {
     let (code, verdict) = gate(&folder, "--measures nDCG@10");
     assert_eq!((code, &verdict["outcome"]), (0, &Value::from("warning")), "{verdict}");
     let message = verdict["checks"][0]["message"].as_str().unwrap();
-    assert!(message.contains("queries like these 50 would show a true drop of 0.01"), "{message}");
+    assert!(message.contains("queries like these 50 would tell, with probability 0.8"), "{message}");
 }
 
 #[test]
