@@ -417,7 +417,7 @@ fn every_baseline_is_held_to_the_newest_record_of_its_dataset() {
     let folder = with_baseline(|_| BEST);
     folder.run("evaluate --encoder bm25").ok();
     assert_eq!(folder.run("runs gate --baseline sample.json latest").code, 1, "written");
-    let both = "runs gate --baseline baseline.json --baseline sample.json --format json";
+    let both = "runs gate --baseline baseline.json --baseline sample.json";
     let verdict = folder.json(both);
     let datasets = verdict["comparisons"].as_array().unwrap().iter().map(|run| &run["candidate"]["dataset"]);
     assert_eq!(datasets.collect::<Vec<_>>(), ["qrels", "sample"]);

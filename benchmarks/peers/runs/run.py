@@ -68,6 +68,7 @@ def main():
     parser.add_argument("--python")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--build", default="release", help="the profile that graded was built with, for the record")
     parser.add_argument("--out")
     wanted = parser.parse_args()
     graded = os.path.abspath(wanted.graded)
@@ -96,10 +97,10 @@ def main():
                 said = subprocess.run([wanted.python, "-c", RANX, a, b], capture_output=True, text=True, check=True)
                 times["ranx, 1 randomization test of the 20"].append(float(said.stdout))
         times[f"list {wanted.records}, no index yet"] = [first]
-    rows = [["what", "rounds", "cpu_seconds_median", "cpu_seconds_min", "cpu_seconds_max"]]
+    rows = [["what", "build", "rounds", "cpu_seconds_median", "cpu_seconds_min", "cpu_seconds_max"]]
     for name, seconds in times.items():
         if seconds:
-            rows.append([name, len(seconds), *(f"{f(seconds):.4g}" for f in (statistics.median, min, max))])
+            rows.append([name, "" if name.startswith("ranx") else wanted.build, len(seconds), *(f"{f(seconds):.4g}" for f in (statistics.median, min, max))])
     csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
     if wanted.out:
         with open(wanted.out, "w", newline="") as out:

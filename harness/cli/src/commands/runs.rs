@@ -133,7 +133,7 @@ pub struct Gate {
     /// The level of the tests: how often the gate may fail where nothing got worse
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     level: f64,
-    /// The probability for which queries needed are stated
+    /// Where the data cannot tell: the probability with which the stated number of queries would
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     power: f64,
     /// How much the judged share of the first ten ranks may drop
@@ -170,7 +170,7 @@ pub struct Gate {
 pub struct Measure {
     #[command(flatten)]
     record: RecordFlags,
-    /// What is timed: the records' dataset, and the name of the command's times
+    /// A name for what is timed, under which later records are compared with this one
     #[arg(long, value_name = "NAME", default_value = "benchmark")]
     name: String,
     /// Read criterion's newest results from this folder (target/criterion)
