@@ -129,7 +129,7 @@ fn what_the_data_cannot_tell_is_a_warning_with_the_queries_needed() {
     let (code, verdict) = gate(&folder, "--measures nDCG@10");
     assert_eq!((code, &verdict["outcome"]), (0, &Value::from("warning")), "{verdict}");
     let message = verdict["checks"][0]["message"].as_str().unwrap();
-    assert!(message.contains("queries like these 50 would show a true drop of 0.01"), "{message}");
+    assert!(message.contains("queries like these 50 would tell, with probability 0.8"), "{message}");
 }
 
 #[test]
@@ -410,6 +410,29 @@ fn a_baseline_of_another_dataset_is_refused_part_by_part() {
     folder.run("runs gate --baseline baseline.json latest --force").refused(&["nothing in common"]);
     folder.run("runs measure --repeats 1 -- true").ok();
     folder.run("runs gate --baseline baseline.json latest").refused(&["evaluation", "benchmark"]);
+}
+
+#[test]
+fn every_baseline_is_held_to_the_newest_record_of_its_dataset() {
+    let folder = with_baseline(|_| BEST);
+    folder.run("evaluate --encoder bm25").ok();
+    assert_eq!(folder.run("runs gate --baseline sample.json latest").code, 1, "written");
+    let both = "runs gate --baseline baseline.json --baseline sample.json";
+    let verdict = folder.json(both);
+    let datasets = verdict["comparisons"].as_array().unwrap().iter().map(|run| &run["candidate"]["dataset"]);
+    assert_eq!(datasets.collect::<Vec<_>>(), ["qrels", "sample"]);
+    evaluate(&folder, |_| TURNED);
+    assert_eq!(folder.run(both).code, 1, "one of the two is worse");
+    folder.run(&format!("{both} latest")).refused(&["one candidate", "one baseline"]);
+    folder.run("runs gate --baseline baseline.json --baseline absent.json").refused(&["names its candidate"]);
+    // Nothing of the baseline's dataset was recorded here: what there is is compared, and refused.
+    folder.run("evaluate --encoder bm25 --record other").ok();
+    folder
+        .run("runs gate --baseline baseline.json --history other")
+        .refused(&["baseline qrels, candidate sample"]);
+    folder.run("runs gate --baseline baseline.json --history absent").refused(&["absent"]);
+    folder.run("runs gate --baseline baseline.json --margin=-1").refused(&["--margin", "-1"]);
+    folder.run("runs gate --baseline baseline.json --level 2").refused(&["--level"]);
 }
 
 #[test]

@@ -85,7 +85,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         qrels, run = write_inputs(folder, options.queries, options.hits, options.judged)
         print(f"run file: {os.path.getsize(run) / 1e6:.1f} MB, {options.queries} queries x {options.hits} hits")
-        graded = [options.graded, "evaluate", "--qrels", qrels, "--run", run, "-m", " ".join(MEASURES), "--format", "json"]
+        graded = [options.graded, "evaluate", "--qrels", qrels, "--run", run, "-m", " ".join(MEASURES), "--no-record", "--format", "json"]
         entrants = {
             "graded": (graded, of_graded),
             "graded, 1 thread": (graded + ["--threads", "1"], of_graded),

@@ -1,9 +1,9 @@
 //! Significance tests against scipy and statsmodels on random cases, exact enumerations included. The fixtures come
-//! from benchmarks/references/agreement/make_fixtures.py.
+//! from benchmarks/references/agreement/make_fixtures.py and benchmarks/references/significance/make_fixtures.py.
 #![allow(clippy::unwrap_used)]
 
 use relevance::significance::{
-    Alternative, Distribution, Randomization, Wilcoxon, benjamini_hochberg, bonferroni, cohens_d,
+    Alternative, Design, Distribution, Randomization, Wilcoxon, benjamini_hochberg, bonferroni, cohens_d,
     differences, holm, paired_t_test, randomization_test, sign_test, wilcoxon_signed_rank,
 };
 use relevance::undefined::Undefined;
@@ -109,5 +109,44 @@ fn adjusted_p_values_agree_with_statsmodels() {
             let near = ours.iter().zip(&expected).all(|(ours, expected)| (ours - expected).abs() < 1e-12);
             assert!(near && ours.len() == expected.len(), "{name} of {p:?}: {ours:?} but {expected:?}");
         }
+    }
+}
+
+/// Runs on the same queries, from benchmarks/references/significance/make_fixtures.py.
+#[test]
+fn comparisons_of_runs_agree_with_ranx_and_scipy() {
+    let cases = cases(include_str!("fixtures/runs.json"));
+    let mut compared = [0, 0];
+    for (number, case) in cases.iter().enumerate() {
+        let d = differences(&numbers(&case["baseline"]), &numbers(&case["system"])).unwrap();
+        let p = |alternative| paired_t_test(&d, alternative).map(|test| test.p);
+        assert_agrees(p(Alternative::TwoSided), &case["ranx_student"], &format!("case {number}, ranx t"));
+        assert_agrees(p(Alternative::Less), &case["scipy_t_less"], &format!("case {number}, scipy t"));
+        let ours = randomization_test(&d, &Randomization::default()).unwrap();
+        // ranx compares sums without allowing for rounding, so where few queries moved it misses sums equal to the one
+        // seen; scipy allows for it.
+        let moved = d.iter().filter(|d| **d != 0.0).count();
+        for (reference, least_moved) in [("scipy_flips", 0), ("ranx_fisher", 10)] {
+            if moved < least_moved {
+                continue;
+            }
+            let theirs = case[reference].as_f64().unwrap();
+            // Both sides draw 10,000 times: five standard errors of a difference of two shares.
+            let share = f64::midpoint(ours.p, theirs).clamp(1e-4, 1.0 - 1e-4);
+            let margin = 5.0 * (2.0 * share * (1.0 - share) / 10_000.0).sqrt() + 2e-4;
+            assert!((ours.p - theirs).abs() < margin, "case {number}, {reference}: {} but {theirs}", ours.p);
+            compared[usize::from(least_moved > 0)] += 1;
+        }
+    }
+    assert!(compared[0] == 100 && compared[1] >= 50, "{compared:?}");
+}
+
+#[test]
+fn sample_sizes_agree_with_the_noncentral_t_distribution() {
+    for case in cases(include_str!("fixtures/power.json")) {
+        let number = |name: &str| case[name].as_f64().unwrap();
+        let design = Design::new(number("level"), number("power"), Alternative::Less).unwrap();
+        let ours = design.queries_needed(1.0, number("effect")).unwrap() as f64;
+        assert!((ours - number("queries")).abs() <= 2.0, "{case}: {ours}");
     }
 }

@@ -147,7 +147,8 @@ fn two_raters(
 /// The queries in the order they first appear, as [`agreement::rated_pairs`] numbers them, and for each a digest of its
 /// human grades.
 fn human_grades(pairs: &[LabeledPair]) -> (Vec<String>, Vec<String>) {
-    let (mut names, mut grades): (Vec<&str>, Vec<Vec<(&str, i32)>>) = (Vec::new(), Vec::new());
+    let mut names: Vec<&str> = Vec::new();
+    let mut grades: Vec<Vec<(&str, i32)>> = Vec::new();
     let mut places = FxHashMap::default();
     for pair in pairs {
         let at = *places.entry(pair.query.as_str()).or_insert_with(|| {

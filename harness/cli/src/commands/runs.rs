@@ -41,7 +41,7 @@ pub enum Command {
 
 /// Where records are read.
 #[derive(Debug, Args)]
-pub struct From {
+pub struct HistoryFlag {
     /// The history to read [default: where `graded evaluate` leaves its records]
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
@@ -65,7 +65,7 @@ pub struct Filter {
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
-    from: From,
+    from: HistoryFlag,
     #[command(flatten)]
     filter: Filter,
 }
@@ -74,7 +74,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Show {
     #[command(flatten)]
-    from: From,
+    from: HistoryFlag,
     /// The record: a file, the first digits of its id, latest, or latest~N for the N-th before it
     #[arg(default_value = "latest")]
     record: String,
@@ -101,7 +101,7 @@ pub struct Selection {
 #[derive(Debug, Args)]
 pub struct Compare {
     #[command(flatten)]
-    from: From,
+    from: HistoryFlag,
     /// The earlier record: a file, the first digits of its id, latest, or latest~N
     baseline: String,
     /// The later record
@@ -115,7 +115,7 @@ pub struct Compare {
 #[derive(Debug, Args)]
 pub struct Gate {
     #[command(flatten)]
-    from: From,
+    from: HistoryFlag,
     /// The record to be held to, a file; written from the candidate where it is missing. May be repeated: each against
     /// the newest record of its dataset
     #[arg(long, value_name = "FILE", required = true)]
@@ -133,7 +133,7 @@ pub struct Gate {
     /// The level of the tests: how often the gate may fail where nothing got worse
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     level: f64,
-    /// The probability for which queries needed are stated
+    /// Where the data cannot tell: the probability with which the stated number of queries would
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     power: f64,
     /// How much the judged share of the first ten ranks may drop
@@ -170,7 +170,7 @@ pub struct Gate {
 pub struct Measure {
     #[command(flatten)]
     record: RecordFlags,
-    /// What is timed: the records' dataset, and the name of the command's times
+    /// A name for what is timed, under which later records are compared with this one
     #[arg(long, value_name = "NAME", default_value = "benchmark")]
     name: String,
     /// Read criterion's newest results from this folder (target/criterion)
@@ -191,7 +191,7 @@ pub struct Measure {
 #[derive(Debug, Args)]
 pub struct Page {
     #[command(flatten)]
-    from: From,
+    from: HistoryFlag,
     /// Two records to compare, the earlier first [default: a page of the whole history]
     #[arg(num_args = 0..=2, value_name = "RECORD")]
     records: Vec<String>,
@@ -222,7 +222,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     }
 }
 
-impl From {
+impl HistoryFlag {
     fn history(&self) -> anyhow::Result<History> {
         History::find(self.history.as_deref()).ok_or_else(|| {
             Usage::error("no history: GRADED_RUNS is off or there is no home; name one with --history")

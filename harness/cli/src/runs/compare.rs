@@ -18,6 +18,9 @@ use crate::exit::Usage;
 /// How many of the queries that fell most are named.
 const WORST: usize = 5;
 
+/// More labelled pairs than this do not fit the memory that a comparison may take.
+const MOST_PAIRS: u64 = 1 << 27;
+
 /// What is to be compared, and how.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -507,6 +510,9 @@ fn compare_labels(
 ) -> anyhow::Result<Option<LabelComparison>> {
     if old.cells.is_empty() || new.cells.is_empty() {
         return Err(Usage::error("agreements of several raters keep no pairs: they cannot be compared"));
+    }
+    if old.pairs.max(new.pairs) > MOST_PAIRS {
+        return Err(Usage::error(format!("expected at most {MOST_PAIRS} labelled pairs to compare")));
     }
     let bootstrap = Bootstrap::new(4_000, wanted.level, wanted.seed)
         .ok_or_else(|| Usage::error("the level must lie between 0 and 1"))?;

@@ -85,7 +85,9 @@ pub struct Limits {
 /// # Errors
 /// When level or power are no shares.
 pub fn decide(comparisons: &[RunComparison], limits: &Limits) -> anyhow::Result<Verdict> {
-    let design = Design::new(limits.level, limits.power, Alternative::Less)
+    let tested =
+        comparisons.iter().flat_map(|run| &run.systems).map(|system| system.measures.len()).sum::<usize>();
+    let design = Design::new(limits.level / tested.max(1) as f64, limits.power, Alternative::Less)
         .ok_or_else(|| Usage::error("--level and --power: expected numbers between 0 and 1"))?;
     let mut checks = Vec::new();
     for run in comparisons {
@@ -136,18 +138,16 @@ fn measure(one: &MeasureComparison, check: Check, limits: &Limits, design: Desig
         Change::Unclear { queries_needed } => {
             let reach = one.interval.map_or(drop, |interval| -interval[0]);
             let needed = match queries_needed {
-                Some(needed) => format!(
-                    "{needed} queries like these {} would show a true drop of {margin} with probability {}",
-                    one.queries, limits.power
-                ),
-                None => format!("no number of queries rules out a drop of more than {margin}"),
+                Some(needed) => format!("about {needed} queries like these {} would tell", one.queries),
+                None => "no number of queries would tell".to_owned(),
             };
-            let seen = if drop > margin {
-                format!("fell by {drop:.4}, which may be chance; ")
-            } else {
-                String::new()
-            };
-            check.warn(format!("{seen}a drop of up to {reach:.4} cannot be ruled out; {needed}"))
+            let power = format!("{needed}, with probability {}", limits.power);
+            check.warn(match drop > margin {
+                true => format!("fell by {drop:.4}, more than {margin}, which may be chance; {power}"),
+                false => {
+                    format!("a drop of up to {reach:.4}, more than {margin}, cannot be ruled out; {power}")
+                }
+            })
         }
     }
 }

@@ -18,7 +18,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { fon
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number, th.number { text-align: right; } .good { color: var(--good); } .bad { color: var(--bad); }
-.faint { color: var(--faint); } .charts { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; }
+.faint { color: var(--faint); } .charts { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; max-width: 480px; }
 figcaption { font-size: .85rem; } svg text { fill: var(--faint); font: 11px system-ui, sans-serif; }
 svg .axis { stroke: var(--line); fill: none; } svg .mark { fill: var(--1); fill-opacity: .55; }
 ";

@@ -277,6 +277,13 @@ impl Record {
         }
         if let Some(agreement) = &self.agreement {
             columns.push(("agreement: cells".to_owned(), agreement.cells.len()));
+            let counted = agreement.cells.iter().flatten().map(|cell| u64::from(cell.2)).sum::<u64>();
+            if !agreement.cells.is_empty() && counted != agreement.pairs {
+                return Err(format!(
+                    "agreement: expected cells of {} pairs, found {counted}",
+                    agreement.pairs
+                ));
+            }
         }
         match columns.into_iter().find(|(_, length)| *length != queries && *length != 0) {
             Some((name, length)) => Err(format!("{name}: expected {queries} entries, found {length}")),

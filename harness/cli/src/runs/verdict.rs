@@ -163,7 +163,7 @@ impl Verdict {
             "baseline",
             "candidate",
             "difference",
-            "95 % interval",
+            "interval",
             "p",
             "win/tie/loss",
             "why",
@@ -205,9 +205,15 @@ impl Verdict {
         }
         if self.checks.iter().any(|check| check.figures.p.is_some()) {
             notes.push(
-                "p: one-sided randomization test of a drop, Holm's correction over all rows; interval: paired bootstrap"
+                "p: one-sided randomization test of a drop, Holm's correction over all rows; interval: paired bootstrap, 95 %"
                     .to_owned(),
             );
+        }
+        if let Some(labels) = self.comparisons.iter().find_map(|run| run.labels.as_ref()) {
+            let level = labels.level * 100.0;
+            notes.push(format!(
+                "intervals of labels: {level:.1} %, so that all statistics together keep the gate's level"
+            ));
         }
         notes
     }

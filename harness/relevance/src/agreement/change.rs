@@ -54,7 +54,7 @@ mod tests {
     fn labelled(nth: usize) -> Vec<RatedPair> {
         let pair = |at: usize| {
             let human = (at * 7 % 4) as Grade;
-            let off = if at % nth == 0 { 1 } else { 0 };
+            let off = if at.is_multiple_of(nth) { 1 } else { 0 };
             RatedPair { query: (at / 5) as u32, human, predicted: (human + off) % 4 }
         };
         (0..200).map(pair).collect()

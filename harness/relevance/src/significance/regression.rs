@@ -3,8 +3,9 @@
 //! *Worse* needs both: the drop seen is larger than the margin, and the one-sided randomization test, Holm-adjusted, says
 //! that a drop this large is no accident of signs. The test is of "no difference", where exchanging the two systems'
 //! values is exact; shifting differences by the margin first would ask for a symmetry that scores with many ties lack.
-//! *Unclear* is what the data cannot rule out: the interval of the difference reaches below the margin. Then the number
-//! of queries is given that would find a true drop of the margin.
+//! *Unclear* is what the data cannot rule out: the interval of the difference reaches beyond the margin. Then it is said
+//! how many queries would tell: of a drop seen within the margin, to set it apart from one of the margin; of a larger one,
+//! to set it apart from none.
 
 use serde::Serialize;
 
@@ -17,7 +18,8 @@ pub struct Tolerance {
     pub margin: f64,
     /// The level of the test.
     pub level: f64,
-    /// Of the number of queries needed.
+    /// Of the number of queries needed. Where several measures are tested together, its level is the test's divided by
+    /// their number.
     pub design: Design,
 }
 
@@ -29,7 +31,7 @@ pub enum Change {
     Worse,
     /// A drop beyond the margin can be neither shown nor ruled out.
     Unclear {
-        /// How many queries would find a true drop of the margin; absent where no number would (a margin of 0).
+        /// How many queries would tell; absent where no number would (the drop seen is exactly the margin).
         queries_needed: Option<u64>,
     },
     /// A drop beyond the margin is ruled out.
@@ -49,5 +51,6 @@ pub fn change(comparison: &Comparison, tolerance: &Tolerance) -> Change {
         return Change::NoWorse;
     }
     let deviation = comparison.standard_deviation.unwrap_or(0.0);
-    Change::Unclear { queries_needed: tolerance.design.queries_needed(deviation, tolerance.margin) }
+    let apart = if drop > tolerance.margin { drop } else { tolerance.margin - drop };
+    Change::Unclear { queries_needed: tolerance.design.queries_needed(deviation, apart) }
 }
