@@ -12,8 +12,9 @@
 //! d value / dQ = a dz D,  d value / dD = a dz' Q
 //! ```
 //!
-//! All arithmetic is f64, whatever the embeddings are; only H-InfoNCE of f32 embeddings runs in f32, in a kernel that never
-//! holds `S`. The others hold `S` and `dz`: 16 bytes a pair, 1 GiB for 8,192 queries by 8,192 documents.
+//! All arithmetic is f64, whatever the embeddings are; only H-InfoNCE and InfoNCE (not symmetric) of f32 embeddings run in
+//! f32, in a kernel that never holds `S`. The others hold `S`, `z` and `dz`: 24 bytes a pair, 1.5 GiB for 8,192 queries by
+//! 8,192 documents; SSRA's loss also what its self contrast compares.
 //!
 //! | loss | looks at | in batch |
 //! |---|---|---|
@@ -447,10 +448,10 @@ impl Loss {
         self.gradients_on(Device::auto(), embeddings, targets, parameters)
     }
 
-    /// The same with H-InfoNCE's products of f32 embeddings on `device`; everything else is the processor's work.
+    /// The same with the kernel of H-InfoNCE (and InfoNCE) on `device`; everything else is the processor's work.
     ///
     /// # Errors
-    /// As [`gradients`](Self::gradients), and [`kernels::Error::Device`] when H-InfoNCE is asked of a device that is not
+    /// As [`gradients`](Self::gradients), and [`kernels::Error::Device`] when the kernel is asked of a device that is not
     /// there.
     pub fn gradients_on<T: Real>(
         &self,
@@ -513,6 +514,9 @@ impl Loss {
         let affine = self.affine(parameters)?;
         match self {
             Loss::HInfonce(loss) if sides.narrow => {
+                return loss.on_device(device, sides, targets, parameters[0]);
+            }
+            Loss::Infonce(loss) if sides.narrow && !loss.symmetric => {
                 return loss.on_device(device, sides, targets, parameters[0]);
             }
             Loss::WeightedInfonce(loss) => return Ok(loss.gradients(sides, targets, parameters[0])),

@@ -294,16 +294,9 @@ fn smooth(batch: &Batch) -> bool {
     let apart = scores
         .chunks_exact(sides.document_count())
         .all(|row| (0..row.len()).all(|a| (0..a).all(|b| (row[a] - row[b]).abs() > 1e-4)));
-    let within = |count: usize, row: fn(&Sides, usize) -> &[f64]| {
-        let mut found = Vec::new();
-        for a in 0..count {
-            found.extend((0..count).filter(|&b| b != a).map(|b| sides::dot(row(&unit, a), row(&unit, b))));
-        }
-        found
-    };
     let mut all = scores.clone();
-    all.extend(within(sides.query_count(), Sides::query));
-    all.extend(within(sides.document_count(), Sides::document));
+    all.extend(sides::scores_within(&unit.queries, unit.width));
+    all.extend(sides::scores_within(&unit.documents, unit.width));
     // SSRA's mask cuts where another score is 0.1 above the pair's own.
     let masked = scores.iter().all(|own| all.iter().all(|other| (other - own - 0.1).abs() > 1e-4));
     long(&sides.queries, sides.width) && long(&sides.documents, sides.width) && apart && masked
