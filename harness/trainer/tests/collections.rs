@@ -12,7 +12,8 @@ use scorer::lexical::{Analyzer, Bm25Index, Bm25Parameters};
 use scorer::{EncoderOptions, Role, embedded, load_encoder};
 use serde_json::json;
 use trainer::batch::{
-    BatchPlan, Batches, GradedPair, Lists, Mining, MiningCounts, RankedDocument, leaked, refuse_leaked,
+    BatchPlan, Batches, GradedPair, Lists, Mining, MiningCounts, RankedDocument, TrainingDocument, leaked,
+    refuse_leaked,
 };
 use trainer::losses::{Embeddings, Loss, NeededGrades};
 
@@ -152,7 +153,9 @@ fn bm25_mines_hard_negatives_on_the_sample() {
     println!("{counts:?}");
     assert!(counts.mined > 0 && counts.graded > 0 && counts.too_close > 0);
     for (query, documents) in (0u32..).zip(&found) {
-        lists.set_mined(query, documents).unwrap();
+        let documents: Vec<TrainingDocument> =
+            documents.iter().copied().map(TrainingDocument::negative).collect();
+        lists.set_mined(query, &documents).unwrap();
     }
     let plan = BatchPlan { queries: 60, mined_per_query: 4, ..BatchPlan::default() };
     let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();

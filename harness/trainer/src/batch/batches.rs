@@ -153,7 +153,7 @@ impl<'a> Batches<'a> {
         if !self.plan.mined_in_list {
             return Drawn { own, along: mined };
         }
-        own.extend(mined.into_iter().map(|document| TrainingDocument { document, grade: 0, teacher: None }));
+        own.extend(mined);
         Drawn { own, along: Vec::new() }
     }
 }
@@ -163,7 +163,7 @@ struct Drawn {
     /// Its own list.
     own: Vec<TrainingDocument>,
     /// Documents that only come along.
-    along: Vec<u32>,
+    along: Vec<TrainingDocument>,
 }
 
 fn pick(pick: Pick, list: &[TrainingDocument], count: usize, rng: &mut ChaCha8Rng) -> Vec<TrainingDocument> {
@@ -195,10 +195,8 @@ fn pick(pick: Pick, list: &[TrainingDocument], count: usize, rng: &mut ChaCha8Rn
 fn collate(lists: &Lists, number: u64, queries: Vec<u32>, drawn: &[Drawn]) -> Result<Batch, BatchError> {
     let mut documents = Vec::new();
     let mut columns: HashMap<u32, u32> = HashMap::new();
-    let all = drawn
-        .iter()
-        .flat_map(|drawn| drawn.own.iter().map(|own| own.document).chain(drawn.along.iter().copied()));
-    for document in all {
+    let all = drawn.iter().flat_map(|drawn| drawn.own.iter().chain(&drawn.along));
+    for document in all.map(|drawn| drawn.document) {
         columns.entry(document).or_insert_with(|| {
             documents.push(document);
             documents.len() as u32 - 1
@@ -206,7 +204,10 @@ fn collate(lists: &Lists, number: u64, queries: Vec<u32>, drawn: &[Drawn]) -> Re
     }
     let listed = |(query, drawn): (&u32, &Drawn)| {
         let mut listed: HashMap<u32, Listed> = HashMap::new();
-        for (known, own) in [(lists.list(*query), false), (drawn.own.as_slice(), true)] {
+        // What only comes along is listed where a judge has given it a grade after all.
+        let along: Vec<TrainingDocument> =
+            drawn.along.iter().filter(|mined| mined.grade > 0).copied().collect();
+        for (known, own) in [(lists.list(*query), false), (&along, false), (&drawn.own, true)] {
             for &TrainingDocument { document, grade, teacher } in known {
                 if let Some(&column) = columns.get(&document) {
                     listed.insert(column, Listed { own, teacher, ..Listed::own(column, grade) });

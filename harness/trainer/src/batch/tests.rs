@@ -151,6 +151,22 @@ fn a_training_set_the_loss_cannot_use_is_refused_before_training() {
             .starts_with("ranknet compares documents of different grades")
     );
     binary.check(&loss(json!({"name": "ranknet", "scope": "batch"}))).unwrap();
+    assert!(
+        refused(&binary, json!({"name": "cosent"}))
+            .starts_with("cosent compares documents of different grades")
+    );
+    mixed.check(&loss(json!({"name": "weighted_infonce"}))).unwrap();
+    let zeros = lists(&[("a", "d1", 0), ("b", "d2", 0)]);
+    assert_eq!(
+        refused(&zeros, json!({"name": "weighted_infonce"})),
+        "query a: none of its 1 documents has grade 1 or more, which weighted_infonce needs (1 further lists like it)"
+    );
+    // A sum has use for a list when one of its terms has.
+    let both = json!({"name": "sum", "terms": [
+        {"weight": 1.0, "loss": {"name": "infonce"}},
+        {"weight": 1.0, "loss": {"name": "ranknet"}},
+    ]});
+    binary.check(&loss(both)).unwrap();
 }
 
 #[test]
@@ -162,12 +178,12 @@ fn silent_lists_can_be_dropped_and_mined_negatives_give_them_a_voice() {
     dropped.check(&infonce).unwrap();
     assert_eq!(dropped.queries().iter().map(|query| query.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let mut mined = set();
-    mined.set_mined(1, &[0, 2, 0]).unwrap();
-    assert_eq!(mined.mined(1), [0], "graded ones and repetitions are left out");
+    mined.set_mined(1, &[0, 2, 0].map(TrainingDocument::negative)).unwrap();
+    assert_eq!(mined.mined(1), [TrainingDocument::negative(0)], "graded ones and repetitions are left out");
     assert_eq!(mined.drop_silent(&ranknet).unwrap(), 1, "only c");
-    assert_eq!(mined.mined(1), [0]);
+    assert_eq!(mined.mined(1), [TrainingDocument::negative(0)]);
     assert!(matches!(
-        mined.set_mined(0, &[9]),
+        mined.set_mined(0, &[TrainingDocument::negative(9)]),
         Err(BatchError::Number { what: "document", number: 9, count: 3 })
     ));
     let mut alone = lists(&[("c", "d1", 0)]);
@@ -193,7 +209,7 @@ fn stratified_picks_hold_every_grade() {
 fn mined_negatives_come_with_the_list_or_beside_it() {
     let mut lists = lists(&[("a", "d1", 3), ("b", "d2", 2)]);
     let extra = lists.intern_document("x", "never graded").unwrap();
-    lists.set_mined(0, &[extra]).unwrap();
+    lists.set_mined(0, &[TrainingDocument::negative(extra)]).unwrap();
     for (mined_in_list, expected) in [(true, vec![(3, true), (0, true)]), (false, vec![(3, true)])] {
         let plan = BatchPlan { mined_per_query: 2, mined_in_list, ..all(2) };
         let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
@@ -204,6 +220,33 @@ fn mined_negatives_come_with_the_list_or_beside_it() {
         known.sort_unstable_by(|a, b| b.cmp(a));
         assert_eq!(known, expected);
     }
+}
+
+#[test]
+fn a_mined_document_may_have_a_teacher_s_score_and_a_judge_s_grade() {
+    let mut lists = lists(&[("a", "d1", 3), ("b", "d2", 2)]);
+    let extra = lists.intern_document("x", "mined").unwrap();
+    let judged = TrainingDocument { document: extra, grade: 1, teacher: Some(0.25) };
+    lists.set_mined(0, &[judged]).unwrap();
+    for mined_in_list in [true, false] {
+        let plan = BatchPlan { mined_per_query: 1, mined_in_list, ..all(2) };
+        let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
+        let row = batch.queries.iter().position(|query| *query == 0).unwrap();
+        let column = batch.documents.iter().position(|document| *document == extra).unwrap() as u32;
+        let listed = batch.targets.listed(row).iter().find(|pair| pair.document == column).unwrap();
+        assert_eq!((listed.grade, listed.own, listed.teacher), (1, mined_in_list, Some(0.25)));
+    }
+    assert!(matches!(
+        lists.set_mined(0, &[TrainingDocument { grade: 16, ..judged }]),
+        Err(BatchError::Label { grade: 16, .. })
+    ));
+    let odd = TrainingDocument { teacher: Some(f32::INFINITY), ..judged };
+    assert!(matches!(lists.set_mined(0, &[odd]), Err(BatchError::TeacherScore { .. })));
+    let unscored = lists.check(&loss(json!({"name": "kl_distillation"}))).unwrap_err();
+    assert_eq!(
+        unscored.to_string(),
+        "query a, document d1 has no teacher's score, and kl_distillation learns from one"
+    );
 }
 
 #[test]
@@ -343,7 +386,8 @@ proptest! {
     ) {
         let names: Vec<(String, String, i32)> = grades.iter().map(|(q, d, grade)| (format!("q{q}"), format!("d{d}"), *grade)).collect();
         let mut lists = Lists::new(&Scale::ssra(), names.iter().map(|(q, d, grade)| pair(q, d, *grade))).unwrap();
-        let documents: Vec<u32> = (0..lists.documents().len() as u32).collect();
+        let documents: Vec<TrainingDocument> =
+            (0..lists.documents().len() as u32).map(TrainingDocument::negative).collect();
         (0..lists.queries().len() as u32).for_each(|query| lists.set_mined(query, &documents).unwrap());
         let (queries, documents_per_query, seed, pick) = plan;
         let plan = BatchPlan { queries, documents_per_query, seed, pick, mined_per_query: mined, ..BatchPlan::default() };

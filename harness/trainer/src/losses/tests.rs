@@ -464,6 +464,12 @@ fn batches_that_do_not_fit_the_loss_are_refused_by_query_and_document() {
         batch.run::<f64>(&infonce, &[-0.1]),
         Err(LossError::Setting { setting: "temperature", .. })
     ));
+    let far = Batch { queries: vec![-1e200, 0.0], ..batch.clone() };
+    let hot = loss(json!({"name": "ranknet", "similarity": "dot", "temperature": 1e-200}));
+    assert_eq!(
+        far.run::<f64>(&hot, &[1e-200]).unwrap_err().to_string(),
+        "ranknet: the value is inf; expected a finite number (is the temperature too small?)"
+    );
     let nan = Batch { queries: vec![f64::NAN, 0.0], ..batch.clone() };
     assert!(
         nan.run::<f64>(&infonce, &[0.05])
