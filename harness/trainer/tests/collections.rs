@@ -86,11 +86,7 @@ fn the_sample_becomes_batches_and_keeps_its_grades() {
     assert_eq!(lists.queries().len(), 60);
     assert_eq!((0..60).map(|query| lists.list(query).len()).sum::<usize>(), 1696, "pairs of the sample");
     assert_eq!(lists.merged().conflicting_pairs, 0);
-    check_epoch(
-        &sample,
-        &lists,
-        BatchPlan { queries: 16, documents_per_query: Some(6), ..BatchPlan::default() },
-    );
+    check_epoch(&sample, &lists, BatchPlan { queries: 16, documents_per_query: 6, ..BatchPlan::default() });
 }
 
 #[test]
@@ -107,7 +103,7 @@ fn public_collections_become_batches_and_keep_their_grades() {
         check_epoch(
             &collection,
             &lists,
-            BatchPlan { queries: 16, documents_per_query: None, ..BatchPlan::default() },
+            BatchPlan { queries: 16, documents_per_query: 0, ..BatchPlan::default() },
         );
         let ids = |query: &datasets::Query| (query.id.clone(), query.text.clone());
         let test: Vec<(String, String)> = collection.judged_queries().map(ids).collect();
@@ -230,7 +226,7 @@ fn every_loss_brings_the_sample_s_lists_into_order() {
         let loss: Loss = serde_json::from_value(settings).unwrap();
         assert!(loss.needs().grades <= NeededGrades::TwoLevels);
         lists.check(&loss).unwrap();
-        let plan = BatchPlan { queries: 20, documents_per_query: Some(8), ..BatchPlan::default() };
+        let plan = BatchPlan { queries: 20, documents_per_query: 8, ..BatchPlan::default() };
         let mut batches = Batches::new(&lists, plan).unwrap();
         let (mut queries, mut documents) = (start_queries.clone(), start_documents.clone());
         for number in 0..60 {

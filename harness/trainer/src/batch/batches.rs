@@ -19,8 +19,8 @@ use crate::losses::{Listed, Targets};
 pub struct BatchPlan {
     /// Queries of a batch.
     pub queries: usize,
-    /// Graded documents each brings along at most; `None` for all.
-    pub documents_per_query: Option<usize>,
+    /// Graded documents each brings along at most; 0 for all.
+    pub documents_per_query: usize,
     /// Which, when there are more.
     pub pick: Pick,
     /// Mined negatives each brings along at most.
@@ -51,7 +51,7 @@ impl Default for BatchPlan {
     fn default() -> Self {
         BatchPlan {
             queries: 32,
-            documents_per_query: Some(4),
+            documents_per_query: 4,
             pick: Pick::Stratified,
             mined_per_query: 0,
             mined_in_list: true,
@@ -67,12 +67,10 @@ impl BatchPlan {
     /// # Errors
     /// [`BatchError::Setting`].
     pub fn check(&self) -> Result<(), BatchError> {
-        let settings =
-            [("queries", self.queries), ("documents_per_query", self.documents_per_query.unwrap_or(1))];
-        match settings.into_iter().find(|(_, value)| *value == 0) {
-            Some((setting, _)) => Err(BatchError::Setting { setting, value: 0.0, expected: "at least 1" }),
-            None => Ok(()),
+        if self.queries > 0 {
+            return Ok(());
         }
+        Err(BatchError::Setting { setting: "queries", value: 0.0, expected: "at least 1" })
     }
 }
 
@@ -145,7 +143,8 @@ impl<'a> Batches<'a> {
 
     fn draw(&self, query: u32, rng: &mut ChaCha8Rng) -> Drawn {
         let list = self.lists.list(query);
-        let count = self.plan.documents_per_query.unwrap_or(list.len()).min(list.len());
+        let most = self.plan.documents_per_query;
+        let count = if most == 0 { list.len() } else { most.min(list.len()) };
         let mut own = pick(self.plan.pick, list, count, rng);
         let mut mined = self.lists.mined(query).to_vec();
         shuffle_front(rng, &mut mined, self.plan.mined_per_query);

@@ -23,7 +23,7 @@ fn loss(settings: serde_json::Value) -> Loss {
 }
 
 fn all(queries: usize) -> BatchPlan {
-    BatchPlan { queries, documents_per_query: None, ..BatchPlan::default() }
+    BatchPlan { queries, documents_per_query: 0, ..BatchPlan::default() }
 }
 
 #[test]
@@ -97,8 +97,7 @@ fn a_shared_document_is_one_column_and_keeps_each_query_s_grade() {
 fn a_graded_document_that_comes_with_another_query_stays_graded() {
     // Each query brings one document, its best; d2 comes with "b", and is graded 1 for "a".
     let lists = lists(&[("a", "d1", 3), ("a", "d2", 1), ("b", "d2", 2), ("b", "d3", 0)]);
-    let plan =
-        BatchPlan { queries: 2, documents_per_query: Some(1), pick: Pick::Highest, ..BatchPlan::default() };
+    let plan = BatchPlan { queries: 2, documents_per_query: 1, pick: Pick::Highest, ..BatchPlan::default() };
     let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
     assert_eq!(batch.documents.len(), 2);
     let row = batch.queries.iter().position(|at| lists.queries()[*at as usize].id == "a").unwrap();
@@ -197,7 +196,7 @@ fn stratified_picks_hold_every_grade() {
     let pairs: Vec<(&str, &str, i32)> = pairs.iter().map(|(id, grade)| ("q", id.as_str(), *grade)).collect();
     let lists = lists(&pairs);
     for seed in 0..50 {
-        let plan = BatchPlan { documents_per_query: Some(4), seed, ..BatchPlan::default() };
+        let plan = BatchPlan { documents_per_query: 4, seed, ..BatchPlan::default() };
         let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
         let mut grades: Vec<u8> = batch.targets.listed(0).iter().map(|pair| pair.grade).collect();
         grades.sort_unstable();
@@ -289,6 +288,7 @@ fn a_guide_hides_ungraded_documents_that_look_relevant() {
     assert_eq!(hidden(Margin::Relative(0.1), Reference::Lowest), [3, 4]);
     assert_eq!(hidden(Margin::Absolute(0.0), Reference::Highest), [0u32; 0]);
     assert_eq!(hidden(Margin::Absolute(0.15), Reference::Highest), [3]);
+    assert_eq!(hidden(Margin::Unbounded, Reference::Lowest), [0u32; 0]);
     assert!(mask_above(&targets, scores, Margin::Relative(1.5), Reference::Lowest, 1).is_err());
     let few = Matrix::new("scores", &[0.0f32; 6], 1, 6).unwrap();
     assert_eq!(
@@ -324,14 +324,13 @@ fn negatives_are_high_up_ungraded_and_not_too_close() {
     assert_eq!(mined.documents, [6, 7]);
     let expected = MiningCounts { mined: 2, graded: 3, too_close: 3, ..MiningCounts::default() };
     assert_eq!(mined.counts, expected);
-    let highest =
-        Mining { reference: Reference::Highest, margin: Some(Margin::Absolute(0.5)), ..base.clone() };
+    let highest = Mining { reference: Reference::Highest, margin: Margin::Absolute(0.5), ..base.clone() };
     assert_eq!(mine(highest).documents, [4, 5], "at most 8.5");
-    let unbounded = Mining { margin: None, first_rank: 2, last_rank: 6, ..base.clone() };
+    let unbounded = Mining { margin: Margin::Unbounded, first_rank: 2, last_rank: 6, ..base.clone() };
     let mined = mine(unbounded);
     assert_eq!(mined.documents, [4, 5]);
     assert_eq!(mined.counts.outside_ranks, 3);
-    let random = Mining { margin: None, pick: MinedPick::Random, ..base.clone() };
+    let random = Mining { margin: Margin::Unbounded, pick: MinedPick::Random, ..base.clone() };
     let draws: std::collections::HashSet<Vec<u32>> =
         (0..40).map(|seed| mine(Mining { seed, ..random.clone() }).documents).collect();
     assert!(draws.len() > 5 && draws.iter().all(|drawn| drawn.len() == 2));
@@ -364,6 +363,24 @@ fn without_a_positive_s_score_nothing_is_mined_and_it_is_counted() {
 }
 
 #[test]
+fn recipes_can_say_every_choice() {
+    let mining: Mining = serde_json::from_value(
+        json!({"margin": {"relative": 0.05}, "pick": "random", "reference": "highest"}),
+    )
+    .unwrap();
+    assert_eq!((mining.margin, mining.pick), (Margin::Relative(0.05), MinedPick::Random));
+    let mining: Mining = serde_json::from_value(json!({"margin": "unbounded"})).unwrap();
+    assert_eq!(mining, Mining { margin: Margin::Unbounded, ..Mining::default() });
+    let plan: BatchPlan =
+        serde_json::from_value(json!({"queries": 8, "documents_per_query": 0, "pick": "highest"})).unwrap();
+    assert_eq!((plan.queries, plan.documents_per_query, plan.pick), (8, 0, Pick::Highest));
+    assert!(
+        serde_json::from_value::<BatchPlan>(json!({"querys": 8})).unwrap_err().to_string().contains("querys")
+    );
+    assert!(serde_json::from_value::<Mining>(json!({"margins": 1})).is_err());
+}
+
+#[test]
 fn test_queries_are_found_whatever_their_dress() {
     let lists = lists(&[("How to cook rice?", "d", 1), ("Straße nach Ulm", "d", 1), ("???", "d", 1)]);
     let test = [("t1", "unrelated"), ("t2", "  how TO cook -- rice "), ("t3", "STRASSE nach Ulm")];
@@ -381,7 +398,7 @@ proptest! {
     #[test]
     fn a_batch_depends_on_seed_and_number_alone(
         grades in prop::collection::vec((0u32..12, 0u32..30, 0i32..4), 1..120),
-        plan in (1usize..6, prop::option::of(1usize..5), 0u64..4, prop::sample::select(vec![Pick::Stratified, Pick::Random, Pick::Highest])),
+        plan in (1usize..6, 0usize..5, 0u64..4, prop::sample::select(vec![Pick::Stratified, Pick::Random, Pick::Highest])),
         mined in 0usize..3,
     ) {
         let names: Vec<(String, String, i32)> = grades.iter().map(|(q, d, grade)| (format!("q{q}"), format!("d{d}"), *grade)).collect();

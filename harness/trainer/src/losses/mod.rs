@@ -365,7 +365,7 @@ impl Loss {
             }
             Loss::WeightedInfonce(loss) => {
                 positive("temperature", loss.temperature)?;
-                at_least_0("mask_margin", loss.mask_margin.unwrap_or(0.0))?;
+                at_least_0("mask_margin", loss.mask_margin)?;
                 loss.grade_weights.iter().try_for_each(|weight| at_least_0("grade_weights", *weight))
             }
             Loss::HInfonce(loss) => {

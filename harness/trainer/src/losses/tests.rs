@@ -166,7 +166,7 @@ fn weighted_infonce_worked_out_outside() {
     );
     let loss = loss(json!({
         "name": "weighted_infonce", "similarity": "dot", "temperature": 0.05, "self_contrast": false,
-        "mask_margin": null,
+        "mask": false,
     }));
     assert_close(batch.run::<f64>(&loss, &[0.05]).unwrap().value, 9.376982e-4, 5e-11);
 }

@@ -41,8 +41,10 @@ pub struct WeightedInfonce {
     pub learn_temperature: bool,
     /// Whether queries compete with queries and documents with documents.
     pub self_contrast: bool,
-    /// What scores this much above the pair's own is left out, in units of the similarity; `None` keeps everything.
-    pub mask_margin: Option<f64>,
+    /// Whether what scores more than `mask_margin` above the pair's own is left out.
+    pub mask: bool,
+    /// That margin, in units of the similarity; at least 0.
+    pub mask_margin: f64,
     /// Whether a document the query lists with the same grade or a higher one is left out.
     pub exclude_as_good: bool,
     /// The weight of each grade, from grade 0 on; empty for the grade itself.
@@ -56,7 +58,8 @@ impl Default for WeightedInfonce {
             temperature: 0.03,
             learn_temperature: true,
             self_contrast: true,
-            mask_margin: Some(0.1),
+            mask: true,
+            mask_margin: 0.1,
             exclude_as_good: true,
             grade_weights: Vec::new(),
         }
@@ -192,7 +195,7 @@ impl WeightedInfonce {
             query,
             document,
             as_good_from: if self.exclude_as_good { i16::from(grade) } else { BARRED },
-            limit: self.mask_margin.map_or(f64::INFINITY, |margin| score + margin),
+            limit: if self.mask { score + self.mask_margin } else { f64::INFINITY },
             total: 0.0,
             value: 0.0,
             pull: weight / temperature,
