@@ -129,9 +129,8 @@ def weighted_infonce(s, b, q, d, scores, learned):
             against += [qq[i, j] for j in range(len(q)) if j != i]
             against += [dd[p, k] for k in sorted(paired) if k != p]
         own = scores[i, p]
-        margin = s.get("mask_margin", 0.1)
-        if margin is not None:
-            against = [c for c in against if c.item() <= own.item() + margin]
+        if s.get("mask", True):
+            against = [c for c in against if c.item() <= own.item() + s.get("mask_margin", 0.1)]
         weight = s["grade_weights"][grade] if s.get("grade_weights") else grade
         logits = torch.stack([own, *against]) / learned[0]
         total = total - weight * torch.log_softmax(logits, 0)[0]
@@ -359,7 +358,7 @@ def starts(s):
 LOSSES = [
     {"name": "infonce", "temperature": 0.25, "positive_from": 2},
     {"name": "infonce", "temperature": 0.0625, "positive_from": 1, "symmetric": True},
-    {"name": "weighted_infonce", "temperature": 0.25, "mask_margin": None},
+    {"name": "weighted_infonce", "temperature": 0.25, "mask": False},
     {"name": "weighted_infonce", "temperature": 0.0625, "mask_margin": 0.125, "grade_weights": [0.25, 1, 2, 4]},
     {"name": "weighted_infonce", "temperature": 0.5, "mask_margin": 0.1, "self_contrast": False, "exclude_as_good": False, "similarity": "dot"},
     {"name": "h_infonce", "temperature": 0.25},

@@ -12,7 +12,8 @@ use scorer::lexical::{Analyzer, Bm25Index, Bm25Parameters};
 use scorer::{EncoderOptions, Role, embedded, load_encoder};
 use serde_json::json;
 use trainer::batch::{
-    BatchPlan, Batches, GradedPair, Lists, Mining, MiningCounts, RankedDocument, leaked, refuse_leaked,
+    BatchPlan, Batches, GradedPair, Lists, Mining, MiningCounts, RankedDocument, TrainingDocument, leaked,
+    refuse_leaked,
 };
 use trainer::losses::{Embeddings, Loss, NeededGrades};
 
@@ -85,11 +86,7 @@ fn the_sample_becomes_batches_and_keeps_its_grades() {
     assert_eq!(lists.queries().len(), 60);
     assert_eq!((0..60).map(|query| lists.list(query).len()).sum::<usize>(), 1696, "pairs of the sample");
     assert_eq!(lists.merged().conflicting_pairs, 0);
-    check_epoch(
-        &sample,
-        &lists,
-        BatchPlan { queries: 16, documents_per_query: Some(6), ..BatchPlan::default() },
-    );
+    check_epoch(&sample, &lists, BatchPlan { queries: 16, documents_per_query: 6, ..BatchPlan::default() });
 }
 
 #[test]
@@ -106,7 +103,7 @@ fn public_collections_become_batches_and_keep_their_grades() {
         check_epoch(
             &collection,
             &lists,
-            BatchPlan { queries: 16, documents_per_query: None, ..BatchPlan::default() },
+            BatchPlan { queries: 16, documents_per_query: 0, ..BatchPlan::default() },
         );
         let ids = |query: &datasets::Query| (query.id.clone(), query.text.clone());
         let test: Vec<(String, String)> = collection.judged_queries().map(ids).collect();
@@ -152,7 +149,9 @@ fn bm25_mines_hard_negatives_on_the_sample() {
     println!("{counts:?}");
     assert!(counts.mined > 0 && counts.graded > 0 && counts.too_close > 0);
     for (query, documents) in (0u32..).zip(&found) {
-        lists.set_mined(query, documents).unwrap();
+        let documents: Vec<TrainingDocument> =
+            documents.iter().copied().map(TrainingDocument::negative).collect();
+        lists.set_mined(query, &documents).unwrap();
     }
     let plan = BatchPlan { queries: 60, mined_per_query: 4, ..BatchPlan::default() };
     let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
@@ -227,7 +226,7 @@ fn every_loss_brings_the_sample_s_lists_into_order() {
         let loss: Loss = serde_json::from_value(settings).unwrap();
         assert!(loss.needs().grades <= NeededGrades::TwoLevels);
         lists.check(&loss).unwrap();
-        let plan = BatchPlan { queries: 20, documents_per_query: Some(8), ..BatchPlan::default() };
+        let plan = BatchPlan { queries: 20, documents_per_query: 8, ..BatchPlan::default() };
         let mut batches = Batches::new(&lists, plan).unwrap();
         let (mut queries, mut documents) = (start_queries.clone(), start_documents.clone());
         for number in 0..60 {

@@ -19,8 +19,8 @@ use crate::losses::{Listed, Targets};
 pub struct BatchPlan {
     /// Queries of a batch.
     pub queries: usize,
-    /// Graded documents each brings along at most; `None` for all.
-    pub documents_per_query: Option<usize>,
+    /// Graded documents each brings along at most; 0 for all.
+    pub documents_per_query: usize,
     /// Which, when there are more.
     pub pick: Pick,
     /// Mined negatives each brings along at most.
@@ -51,7 +51,7 @@ impl Default for BatchPlan {
     fn default() -> Self {
         BatchPlan {
             queries: 32,
-            documents_per_query: Some(4),
+            documents_per_query: 4,
             pick: Pick::Stratified,
             mined_per_query: 0,
             mined_in_list: true,
@@ -67,12 +67,10 @@ impl BatchPlan {
     /// # Errors
     /// [`BatchError::Setting`].
     pub fn check(&self) -> Result<(), BatchError> {
-        let settings =
-            [("queries", self.queries), ("documents_per_query", self.documents_per_query.unwrap_or(1))];
-        match settings.into_iter().find(|(_, value)| *value == 0) {
-            Some((setting, _)) => Err(BatchError::Setting { setting, value: 0.0, expected: "at least 1" }),
-            None => Ok(()),
+        if self.queries > 0 {
+            return Ok(());
         }
+        Err(BatchError::Setting { setting: "queries", value: 0.0, expected: "at least 1" })
     }
 }
 
@@ -145,7 +143,8 @@ impl<'a> Batches<'a> {
 
     fn draw(&self, query: u32, rng: &mut ChaCha8Rng) -> Drawn {
         let list = self.lists.list(query);
-        let count = self.plan.documents_per_query.unwrap_or(list.len()).min(list.len());
+        let most = self.plan.documents_per_query;
+        let count = if most == 0 { list.len() } else { most.min(list.len()) };
         let mut own = pick(self.plan.pick, list, count, rng);
         let mut mined = self.lists.mined(query).to_vec();
         shuffle_front(rng, &mut mined, self.plan.mined_per_query);
@@ -153,7 +152,7 @@ impl<'a> Batches<'a> {
         if !self.plan.mined_in_list {
             return Drawn { own, along: mined };
         }
-        own.extend(mined.into_iter().map(|document| TrainingDocument { document, grade: 0, teacher: None }));
+        own.extend(mined);
         Drawn { own, along: Vec::new() }
     }
 }
@@ -163,7 +162,7 @@ struct Drawn {
     /// Its own list.
     own: Vec<TrainingDocument>,
     /// Documents that only come along.
-    along: Vec<u32>,
+    along: Vec<TrainingDocument>,
 }
 
 fn pick(pick: Pick, list: &[TrainingDocument], count: usize, rng: &mut ChaCha8Rng) -> Vec<TrainingDocument> {
@@ -195,10 +194,8 @@ fn pick(pick: Pick, list: &[TrainingDocument], count: usize, rng: &mut ChaCha8Rn
 fn collate(lists: &Lists, number: u64, queries: Vec<u32>, drawn: &[Drawn]) -> Result<Batch, BatchError> {
     let mut documents = Vec::new();
     let mut columns: HashMap<u32, u32> = HashMap::new();
-    let all = drawn
-        .iter()
-        .flat_map(|drawn| drawn.own.iter().map(|own| own.document).chain(drawn.along.iter().copied()));
-    for document in all {
+    let all = drawn.iter().flat_map(|drawn| drawn.own.iter().chain(&drawn.along));
+    for document in all.map(|drawn| drawn.document) {
         columns.entry(document).or_insert_with(|| {
             documents.push(document);
             documents.len() as u32 - 1
@@ -206,7 +203,10 @@ fn collate(lists: &Lists, number: u64, queries: Vec<u32>, drawn: &[Drawn]) -> Re
     }
     let listed = |(query, drawn): (&u32, &Drawn)| {
         let mut listed: HashMap<u32, Listed> = HashMap::new();
-        for (known, own) in [(lists.list(*query), false), (drawn.own.as_slice(), true)] {
+        // What only comes along is listed where a judge has given it a grade after all.
+        let along: Vec<TrainingDocument> =
+            drawn.along.iter().filter(|mined| mined.grade > 0).copied().collect();
+        for (known, own) in [(lists.list(*query), false), (&along, false), (&drawn.own, true)] {
             for &TrainingDocument { document, grade, teacher } in known {
                 if let Some(&column) = columns.get(&document) {
                     listed.insert(column, Listed { own, teacher, ..Listed::own(column, grade) });

@@ -36,6 +36,17 @@ pub enum BatchError {
         grade: Grade,
     },
 
+    /// A grade given to a mined document that no loss can hold.
+    #[error("query {query}, mined document {document}: grade {grade}; expected 0 to 15")]
+    Label {
+        /// The query's id.
+        query: String,
+        /// The document's id.
+        document: String,
+        /// The grade.
+        grade: u8,
+    },
+
     /// A teacher's score that is NaN or infinite.
     #[error("query {query}, document {document}: the teacher's score is {score}; expected a finite number")]
     TeacherScore {
@@ -49,7 +60,7 @@ pub enum BatchError {
 
     /// The loss compares grades, and no list has two different ones.
     #[error(
-        "{loss} compares documents of different grades, and none of the {lists} lists has two different grades; a loss over the batch, such as infonce, can use such lists"
+        "{loss} compares documents of different grades, and the {lists} lists have none to compare; a loss over the batch, such as infonce, can use such lists"
     )]
     NoDifferentGrades {
         /// The loss' name.

@@ -45,6 +45,14 @@ pub struct TrainingDocument {
     pub teacher: Option<f32>,
 }
 
+impl TrainingDocument {
+    /// A document of grade 0 that no teacher has scored.
+    #[must_use]
+    pub fn negative(document: u32) -> Self {
+        TrainingDocument { document, grade: 0, teacher: None }
+    }
+}
+
 /// What building the lists merged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
@@ -64,7 +72,7 @@ pub struct Lists {
     queries: Texts,
     documents: Texts,
     lists: Vec<Vec<TrainingDocument>>,
-    mined: Vec<Vec<u32>>,
+    mined: Vec<Vec<TrainingDocument>>,
     merged: Merged,
 }
 
@@ -163,7 +171,7 @@ impl Lists {
     /// # Panics
     /// When there is no such query, as a slice does.
     #[must_use]
-    pub fn mined(&self, query: u32) -> &[u32] {
+    pub fn mined(&self, query: u32) -> &[TrainingDocument] {
         &self.mined[query as usize]
     }
 
@@ -181,21 +189,33 @@ impl Lists {
         Ok(self.documents.intern(id, text)?.0)
     }
 
-    /// Sets the mined negatives of a query; graded documents among them are left out.
+    /// Sets the mined negatives of a query; graded documents among them are left out. They are of grade 0 as far as
+    /// anyone knows; a teacher may have scored them, and a judge may have given them a better grade.
     ///
     /// # Errors
-    /// [`BatchError::Number`] for a query or document there is not.
-    pub fn set_mined(&mut self, query: u32, documents: &[u32]) -> Result<(), BatchError> {
+    /// [`BatchError::Number`] for a query or document there is not, [`BatchError::TeacherScore`], [`BatchError::Label`].
+    pub fn set_mined(&mut self, query: u32, documents: &[TrainingDocument]) -> Result<(), BatchError> {
         self.require_query(query)?;
         let count = self.documents.texts.len();
-        if let Some(&number) = documents.iter().find(|document| **document as usize >= count) {
-            return Err(BatchError::Number { what: "document", number, count });
-        }
         let list = &self.lists[query as usize];
-        let mut mined: Vec<u32> = Vec::with_capacity(documents.len());
-        for &document in documents {
-            if !list.iter().any(|graded| graded.document == document) && !mined.contains(&document) {
-                mined.push(document);
+        let mut mined: Vec<TrainingDocument> = Vec::with_capacity(documents.len());
+        for new in documents {
+            if new.document as usize >= count {
+                return Err(BatchError::Number { what: "document", number: new.document, count });
+            }
+            let ids = || (self.queries.id(query), self.documents.id(new.document));
+            if let Some(score) = new.teacher.filter(|score| !score.is_finite()) {
+                let (query, document) = ids();
+                return Err(BatchError::TeacherScore { query, document, score });
+            }
+            if new.grade > MAX_LABEL {
+                let ((query, document), grade) = (ids(), new.grade);
+                return Err(BatchError::Label { query, document, grade });
+            }
+            let known =
+                |documents: &[TrainingDocument]| documents.iter().any(|old| old.document == new.document);
+            if !known(list) && !known(&mined) {
+                mined.push(*new);
             }
         }
         self.mined[query as usize] = mined;
@@ -218,8 +238,8 @@ impl Lists {
     pub fn check(&self, loss: &Loss) -> Result<(), BatchError> {
         let needs = loss.needs();
         let name = || loss.name().to_owned();
-        for (query, list) in (0u32..).zip(&self.lists) {
-            for &TrainingDocument { document, grade, teacher } in list {
+        for (query, (list, mined)) in (0u32..).zip(self.lists.iter().zip(&self.mined)) {
+            for &TrainingDocument { document, grade, teacher } in list.iter().chain(mined) {
                 let ids = || (self.queries.id(query), self.documents.id(document));
                 if needs.teacher_scores && teacher.is_none() {
                     let (query, document) = ids();
@@ -236,7 +256,7 @@ impl Lists {
         let (query, documents) = (self.queries.id(first), self.lists[first as usize].len());
         let others = silent.len() - 1;
         Err(match needs.grades {
-            NeededGrades::AtLeast(grade) => {
+            NeededGrades::AtLeast(grade) | NeededGrades::AtLeastSomewhere(grade) => {
                 BatchError::NoPositive { query, documents, grade, loss: name(), others }
             }
             _ if silent.len() == self.lists.len() => {
@@ -248,14 +268,23 @@ impl Lists {
 
     /// The queries on whose lists a loss with such needs has nothing to say.
     fn silent(&self, needed: NeededGrades) -> Vec<u32> {
-        (0u32..)
-            .zip(&self.lists)
-            .filter(|(query, list)| {
-                let mined = !self.mined[*query as usize].is_empty();
-                !speaks(list, mined, needed)
-            })
-            .map(|(query, _)| query)
-            .collect()
+        let grades = |query: usize| {
+            let all = self.lists[query].iter().chain(&self.mined[query]);
+            all.map(|document| document.grade)
+        };
+        let all = || (0..self.lists.len()).flat_map(grades);
+        let speaks = |query: usize| match needed {
+            NeededGrades::Any => true,
+            NeededGrades::AtLeast(grade) => grades(query).any(|found| found >= grade),
+            NeededGrades::TwoLevels => two_levels(grades(query)),
+            NeededGrades::AtLeastSomewhere(_) | NeededGrades::TwoLevelsSomewhere => false,
+        };
+        let enough = match needed {
+            NeededGrades::AtLeastSomewhere(grade) => all().any(|found| found >= grade),
+            NeededGrades::TwoLevelsSomewhere => two_levels(all()),
+            _ => false,
+        };
+        (0..self.lists.len()).filter(|&query| !enough && !speaks(query)).map(|query| query as u32).collect()
     }
 
     /// Takes out the lists on which `loss` has nothing to say; how many there were.
@@ -292,17 +321,9 @@ impl Lists {
     }
 }
 
-/// Whether a list has the grades needed; mined negatives are documents of grade 0.
-fn speaks(list: &[TrainingDocument], mined: bool, needed: NeededGrades) -> bool {
-    match needed {
-        NeededGrades::Any => true,
-        NeededGrades::AtLeast(grade) => list.iter().any(|document| document.grade >= grade),
-        NeededGrades::TwoLevels => {
-            let mut grades = list.iter().map(|document| document.grade).chain(mined.then_some(0));
-            let first = grades.next();
-            grades.any(|grade| Some(grade) != first)
-        }
-    }
+fn two_levels(mut grades: impl Iterator<Item = u8>) -> bool {
+    let first = grades.next();
+    grades.any(|grade| Some(grade) != first)
 }
 
 fn check_scale(scale: &Scale) -> Result<(), BatchError> {

@@ -25,6 +25,8 @@ pub enum Margin {
     Absolute(f32),
     /// By this share of the positive's score (NV-Retriever's 95 % is 0.05 here, SSRA's mining as well).
     Relative(f32),
+    /// It need not.
+    Unbounded,
 }
 
 impl Margin {
@@ -34,6 +36,7 @@ impl Margin {
         match self {
             Margin::Absolute(margin) => positive - margin,
             Margin::Relative(share) => positive - share * positive.abs(),
+            Margin::Unbounded => f32::INFINITY,
         }
     }
 
@@ -45,6 +48,7 @@ impl Margin {
         let (value, allowed, expected) = match self {
             Margin::Absolute(margin) => (margin, margin.is_finite(), "a finite number"),
             Margin::Relative(share) => (share, (0.0..=1.0).contains(&share), "0 to 1"),
+            Margin::Unbounded => return Ok(()),
         };
         let refusal = BatchError::Setting { setting: "margin", value: f64::from(value), expected };
         if allowed { Ok(()) } else { Err(refusal) }

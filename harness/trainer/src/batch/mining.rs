@@ -3,7 +3,7 @@
 //! ```text
 //! ranks first..=last     where negatives are looked for, counting from 1
 //! margin                 absolute: score <= positive - m;  relative: score <= (1 - m) positive   (NV-Retriever,
-//!                        arXiv 2407.15831, calls the second TopK-PercPos and takes m = 0.05)
+//!                        arXiv 2407.15831, calls the second TopK-PercPos and takes m = 0.05);  or unbounded
 //! reference              which positive's score is the measure, when there are several
 //! ```
 //!
@@ -29,8 +29,8 @@ pub struct Mining {
     pub last_rank: usize,
     /// Negatives of a query at most.
     pub per_query: usize,
-    /// How far below a positive they must stay; `None` for no such rule.
-    pub margin: Option<Margin>,
+    /// How far below a positive they must stay.
+    pub margin: Margin,
     /// Which positive is the measure.
     pub reference: Reference,
     /// The lowest grade of a positive.
@@ -58,7 +58,7 @@ impl Default for Mining {
             first_rank: 1,
             last_rank: 100,
             per_query: 8,
-            margin: Some(Margin::Relative(0.05)),
+            margin: Margin::Relative(0.05),
             reference: Reference::Lowest,
             positive_from: 1,
             pick: MinedPick::Hardest,
@@ -128,7 +128,7 @@ impl Mining {
         if self.last_rank < self.first_rank {
             return refuse("last_rank", self.last_rank, "at least first_rank");
         }
-        self.margin.map_or(Ok(()), Margin::check)
+        self.margin.check()
     }
 
     /// Negatives for `query` from its `ranking`, best first. `score` says what the same system gives a positive that the
@@ -147,8 +147,8 @@ impl Mining {
         lists.require_query(query)?;
         let mut counts = MiningCounts::default();
         let ceiling = match self.margin {
-            None => f32::INFINITY,
-            Some(margin) => match self.measure(lists, query, ranking, score) {
+            Margin::Unbounded => f32::INFINITY,
+            margin => match self.measure(lists, query, ranking, score) {
                 Some(measure) => margin.ceiling(measure),
                 None => {
                     counts.queries_without_reference = 1;

@@ -23,7 +23,7 @@ fn loss(settings: serde_json::Value) -> Loss {
 }
 
 fn all(queries: usize) -> BatchPlan {
-    BatchPlan { queries, documents_per_query: None, ..BatchPlan::default() }
+    BatchPlan { queries, documents_per_query: 0, ..BatchPlan::default() }
 }
 
 #[test]
@@ -97,8 +97,7 @@ fn a_shared_document_is_one_column_and_keeps_each_query_s_grade() {
 fn a_graded_document_that_comes_with_another_query_stays_graded() {
     // Each query brings one document, its best; d2 comes with "b", and is graded 1 for "a".
     let lists = lists(&[("a", "d1", 3), ("a", "d2", 1), ("b", "d2", 2), ("b", "d3", 0)]);
-    let plan =
-        BatchPlan { queries: 2, documents_per_query: Some(1), pick: Pick::Highest, ..BatchPlan::default() };
+    let plan = BatchPlan { queries: 2, documents_per_query: 1, pick: Pick::Highest, ..BatchPlan::default() };
     let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
     assert_eq!(batch.documents.len(), 2);
     let row = batch.queries.iter().position(|at| lists.queries()[*at as usize].id == "a").unwrap();
@@ -151,6 +150,22 @@ fn a_training_set_the_loss_cannot_use_is_refused_before_training() {
             .starts_with("ranknet compares documents of different grades")
     );
     binary.check(&loss(json!({"name": "ranknet", "scope": "batch"}))).unwrap();
+    assert!(
+        refused(&binary, json!({"name": "cosent"}))
+            .starts_with("cosent compares documents of different grades")
+    );
+    mixed.check(&loss(json!({"name": "weighted_infonce"}))).unwrap();
+    let zeros = lists(&[("a", "d1", 0), ("b", "d2", 0)]);
+    assert_eq!(
+        refused(&zeros, json!({"name": "weighted_infonce"})),
+        "query a: none of its 1 documents has grade 1 or more, which weighted_infonce needs (1 further lists like it)"
+    );
+    // A sum has use for a list when one of its terms has.
+    let both = json!({"name": "sum", "terms": [
+        {"weight": 1.0, "loss": {"name": "infonce"}},
+        {"weight": 1.0, "loss": {"name": "ranknet"}},
+    ]});
+    binary.check(&loss(both)).unwrap();
 }
 
 #[test]
@@ -162,12 +177,12 @@ fn silent_lists_can_be_dropped_and_mined_negatives_give_them_a_voice() {
     dropped.check(&infonce).unwrap();
     assert_eq!(dropped.queries().iter().map(|query| query.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let mut mined = set();
-    mined.set_mined(1, &[0, 2, 0]).unwrap();
-    assert_eq!(mined.mined(1), [0], "graded ones and repetitions are left out");
+    mined.set_mined(1, &[0, 2, 0].map(TrainingDocument::negative)).unwrap();
+    assert_eq!(mined.mined(1), [TrainingDocument::negative(0)], "graded ones and repetitions are left out");
     assert_eq!(mined.drop_silent(&ranknet).unwrap(), 1, "only c");
-    assert_eq!(mined.mined(1), [0]);
+    assert_eq!(mined.mined(1), [TrainingDocument::negative(0)]);
     assert!(matches!(
-        mined.set_mined(0, &[9]),
+        mined.set_mined(0, &[TrainingDocument::negative(9)]),
         Err(BatchError::Number { what: "document", number: 9, count: 3 })
     ));
     let mut alone = lists(&[("c", "d1", 0)]);
@@ -181,7 +196,7 @@ fn stratified_picks_hold_every_grade() {
     let pairs: Vec<(&str, &str, i32)> = pairs.iter().map(|(id, grade)| ("q", id.as_str(), *grade)).collect();
     let lists = lists(&pairs);
     for seed in 0..50 {
-        let plan = BatchPlan { documents_per_query: Some(4), seed, ..BatchPlan::default() };
+        let plan = BatchPlan { documents_per_query: 4, seed, ..BatchPlan::default() };
         let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
         let mut grades: Vec<u8> = batch.targets.listed(0).iter().map(|pair| pair.grade).collect();
         grades.sort_unstable();
@@ -193,7 +208,7 @@ fn stratified_picks_hold_every_grade() {
 fn mined_negatives_come_with_the_list_or_beside_it() {
     let mut lists = lists(&[("a", "d1", 3), ("b", "d2", 2)]);
     let extra = lists.intern_document("x", "never graded").unwrap();
-    lists.set_mined(0, &[extra]).unwrap();
+    lists.set_mined(0, &[TrainingDocument::negative(extra)]).unwrap();
     for (mined_in_list, expected) in [(true, vec![(3, true), (0, true)]), (false, vec![(3, true)])] {
         let plan = BatchPlan { mined_per_query: 2, mined_in_list, ..all(2) };
         let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
@@ -204,6 +219,33 @@ fn mined_negatives_come_with_the_list_or_beside_it() {
         known.sort_unstable_by(|a, b| b.cmp(a));
         assert_eq!(known, expected);
     }
+}
+
+#[test]
+fn a_mined_document_may_have_a_teacher_s_score_and_a_judge_s_grade() {
+    let mut lists = lists(&[("a", "d1", 3), ("b", "d2", 2)]);
+    let extra = lists.intern_document("x", "mined").unwrap();
+    let judged = TrainingDocument { document: extra, grade: 1, teacher: Some(0.25) };
+    lists.set_mined(0, &[judged]).unwrap();
+    for mined_in_list in [true, false] {
+        let plan = BatchPlan { mined_per_query: 1, mined_in_list, ..all(2) };
+        let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
+        let row = batch.queries.iter().position(|query| *query == 0).unwrap();
+        let column = batch.documents.iter().position(|document| *document == extra).unwrap() as u32;
+        let listed = batch.targets.listed(row).iter().find(|pair| pair.document == column).unwrap();
+        assert_eq!((listed.grade, listed.own, listed.teacher), (1, mined_in_list, Some(0.25)));
+    }
+    assert!(matches!(
+        lists.set_mined(0, &[TrainingDocument { grade: 16, ..judged }]),
+        Err(BatchError::Label { grade: 16, .. })
+    ));
+    let odd = TrainingDocument { teacher: Some(f32::INFINITY), ..judged };
+    assert!(matches!(lists.set_mined(0, &[odd]), Err(BatchError::TeacherScore { .. })));
+    let unscored = lists.check(&loss(json!({"name": "kl_distillation"}))).unwrap_err();
+    assert_eq!(
+        unscored.to_string(),
+        "query a, document d1 has no teacher's score, and kl_distillation learns from one"
+    );
 }
 
 #[test]
@@ -246,6 +288,7 @@ fn a_guide_hides_ungraded_documents_that_look_relevant() {
     assert_eq!(hidden(Margin::Relative(0.1), Reference::Lowest), [3, 4]);
     assert_eq!(hidden(Margin::Absolute(0.0), Reference::Highest), [0u32; 0]);
     assert_eq!(hidden(Margin::Absolute(0.15), Reference::Highest), [3]);
+    assert_eq!(hidden(Margin::Unbounded, Reference::Lowest), [0u32; 0]);
     assert!(mask_above(&targets, scores, Margin::Relative(1.5), Reference::Lowest, 1).is_err());
     let few = Matrix::new("scores", &[0.0f32; 6], 1, 6).unwrap();
     assert_eq!(
@@ -281,14 +324,13 @@ fn negatives_are_high_up_ungraded_and_not_too_close() {
     assert_eq!(mined.documents, [6, 7]);
     let expected = MiningCounts { mined: 2, graded: 3, too_close: 3, ..MiningCounts::default() };
     assert_eq!(mined.counts, expected);
-    let highest =
-        Mining { reference: Reference::Highest, margin: Some(Margin::Absolute(0.5)), ..base.clone() };
+    let highest = Mining { reference: Reference::Highest, margin: Margin::Absolute(0.5), ..base.clone() };
     assert_eq!(mine(highest).documents, [4, 5], "at most 8.5");
-    let unbounded = Mining { margin: None, first_rank: 2, last_rank: 6, ..base.clone() };
+    let unbounded = Mining { margin: Margin::Unbounded, first_rank: 2, last_rank: 6, ..base.clone() };
     let mined = mine(unbounded);
     assert_eq!(mined.documents, [4, 5]);
     assert_eq!(mined.counts.outside_ranks, 3);
-    let random = Mining { margin: None, pick: MinedPick::Random, ..base.clone() };
+    let random = Mining { margin: Margin::Unbounded, pick: MinedPick::Random, ..base.clone() };
     let draws: std::collections::HashSet<Vec<u32>> =
         (0..40).map(|seed| mine(Mining { seed, ..random.clone() }).documents).collect();
     assert!(draws.len() > 5 && draws.iter().all(|drawn| drawn.len() == 2));
@@ -321,6 +363,24 @@ fn without_a_positive_s_score_nothing_is_mined_and_it_is_counted() {
 }
 
 #[test]
+fn recipes_can_say_every_choice() {
+    let mining: Mining = serde_json::from_value(
+        json!({"margin": {"relative": 0.05}, "pick": "random", "reference": "highest"}),
+    )
+    .unwrap();
+    assert_eq!((mining.margin, mining.pick), (Margin::Relative(0.05), MinedPick::Random));
+    let mining: Mining = serde_json::from_value(json!({"margin": "unbounded"})).unwrap();
+    assert_eq!(mining, Mining { margin: Margin::Unbounded, ..Mining::default() });
+    let plan: BatchPlan =
+        serde_json::from_value(json!({"queries": 8, "documents_per_query": 0, "pick": "highest"})).unwrap();
+    assert_eq!((plan.queries, plan.documents_per_query, plan.pick), (8, 0, Pick::Highest));
+    assert!(
+        serde_json::from_value::<BatchPlan>(json!({"querys": 8})).unwrap_err().to_string().contains("querys")
+    );
+    assert!(serde_json::from_value::<Mining>(json!({"margins": 1})).is_err());
+}
+
+#[test]
 fn test_queries_are_found_whatever_their_dress() {
     let lists = lists(&[("How to cook rice?", "d", 1), ("Straße nach Ulm", "d", 1), ("???", "d", 1)]);
     let test = [("t1", "unrelated"), ("t2", "  how TO cook -- rice "), ("t3", "STRASSE nach Ulm")];
@@ -338,12 +398,13 @@ proptest! {
     #[test]
     fn a_batch_depends_on_seed_and_number_alone(
         grades in prop::collection::vec((0u32..12, 0u32..30, 0i32..4), 1..120),
-        plan in (1usize..6, prop::option::of(1usize..5), 0u64..4, prop::sample::select(vec![Pick::Stratified, Pick::Random, Pick::Highest])),
+        plan in (1usize..6, 0usize..5, 0u64..4, prop::sample::select(vec![Pick::Stratified, Pick::Random, Pick::Highest])),
         mined in 0usize..3,
     ) {
         let names: Vec<(String, String, i32)> = grades.iter().map(|(q, d, grade)| (format!("q{q}"), format!("d{d}"), *grade)).collect();
         let mut lists = Lists::new(&Scale::ssra(), names.iter().map(|(q, d, grade)| pair(q, d, *grade))).unwrap();
-        let documents: Vec<u32> = (0..lists.documents().len() as u32).collect();
+        let documents: Vec<TrainingDocument> =
+            (0..lists.documents().len() as u32).map(TrainingDocument::negative).collect();
         (0..lists.queries().len() as u32).for_each(|query| lists.set_mined(query, &documents).unwrap());
         let (queries, documents_per_query, seed, pick) = plan;
         let plan = BatchPlan { queries, documents_per_query, seed, pick, mined_per_query: mined, ..BatchPlan::default() };

@@ -97,6 +97,17 @@ pub enum LossError {
         first: usize,
     },
 
+    /// The value or a slope left the range of its numbers: a temperature far too small, embeddings far too large.
+    #[error("{loss}: {what} is {value}; expected a finite number (is the temperature too small?)")]
+    NotFinite {
+        /// The loss' name.
+        loss: &'static str,
+        /// "the value", "a slope of the queries", "a slope of the documents" or "a slope of the learned numbers".
+        what: &'static str,
+        /// What came out.
+        value: f64,
+    },
+
     /// As many learned numbers must be handed in as the loss has.
     #[error("{got} learned numbers for a loss that has {expected}")]
     Parameters {

@@ -10,7 +10,7 @@
 //!
 //! Every document of the batch that a query does not list has grade 0 for it.
 
-use kernels::h_infonce::{Anchors, Options, Reduction, loss_and_gradients};
+use kernels::h_infonce::{Anchors, Options, Reduction, loss_and_gradients, temperature_gradient};
 use kernels::{Device, Matrix};
 use serde::{Deserialize, Serialize};
 
@@ -71,33 +71,14 @@ impl HInfonce {
         targets: &Targets,
         temperature: f64,
     ) -> Result<SideGradients, LossError> {
-        let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
-        let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
-        let (queries, documents) = (narrow(&sides.queries), narrow(&sides.documents));
-        let columns = targets.columns();
-        let options = Options {
-            temperature: temperature as f32,
-            reduction: match self.mean_over {
-                MeanOver::Nothing => Reduction::Sum,
-                MeanOver::Queries => Reduction::MeanOverQueries,
-                MeanOver::Anchors => Reduction::MeanOverAnchors,
-            },
-            anchors: Anchors::at_least(self.anchors_from),
+        let reduction = match self.mean_over {
+            MeanOver::Nothing => Reduction::Sum,
+            MeanOver::Queries => Reduction::MeanOverQueries,
+            MeanOver::Anchors => Reduction::MeanOverAnchors,
         };
-        let output = loss_and_gradients(
-            Matrix::new("queries", &queries, sides.query_count(), sides.width)?,
-            Matrix::new("documents", &documents, sides.document_count(), sides.width)?,
-            columns.labels()?,
-            options,
-            device,
-        )?;
-        Ok(SideGradients {
-            value: output.loss.value,
-            per_query: output.loss.per_query,
-            queries: widen(output.queries),
-            documents: widen(output.documents),
-            parameters: vec![-output.inverse_temperature / (temperature * temperature)],
-        })
+        let anchors = Anchors::at_least(self.anchors_from);
+        let options = Options { temperature: temperature as f32, reduction, anchors };
+        by_kernel(device, sides, targets, |grade| grade, options)
     }
 
     /// From the logits, in f64.
@@ -148,4 +129,33 @@ impl HInfonce {
         let share = if self.mean_over == MeanOver::Anchors { anchors } else { 1.0 };
         Term { value, share, gradient }
     }
+}
+
+/// The kernel on f32 sides, with every grade that is not ignored replaced by its `level`.
+pub(super) fn by_kernel(
+    device: Device,
+    sides: &Sides,
+    targets: &Targets,
+    level: impl Fn(u8) -> u8,
+    options: Options,
+) -> Result<SideGradients, LossError> {
+    let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
+    let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
+    let (queries, documents) = (narrow(&sides.queries), narrow(&sides.documents));
+    let columns = targets.columns(level);
+    let output = loss_and_gradients(
+        Matrix::new("queries", &queries, sides.query_count(), sides.width)?,
+        Matrix::new("documents", &documents, sides.document_count(), sides.width)?,
+        columns.labels()?,
+        options,
+        device,
+    )?;
+    let temperature_slope = temperature_gradient(output.inverse_temperature, options.temperature);
+    Ok(SideGradients {
+        value: output.loss.value,
+        per_query: output.loss.per_query,
+        queries: widen(output.queries),
+        documents: widen(output.documents),
+        parameters: vec![temperature_slope],
+    })
 }

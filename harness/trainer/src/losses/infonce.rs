@@ -14,11 +14,16 @@
 //! counts as graded wherever it came from. A positive without any negative has no term. With one positive a query and
 //! nothing else listed this is sentence-transformers' multiple negatives ranking loss, symmetric or not.
 
+use kernels::Device;
+use kernels::h_infonce::{Anchors, Options, Reduction};
 use serde::{Deserialize, Serialize};
 
 use super::Similarity;
+use super::error::LossError;
 use super::exponentials::{log_sum_exp, sigmoid, softplus};
+use super::h_infonce::by_kernel;
 use super::lists::{self, List, LogitGradients, Logits, Term};
+use super::sides::{SideGradients, Sides};
 use super::targets::{Scope, Targets};
 
 /// The settings of InfoNCE.
@@ -50,6 +55,22 @@ impl Default for Infonce {
 }
 
 impl Infonce {
+    /// Rows of f32 sides, by H-InfoNCE's kernel: with two levels the two are one loss.
+    pub(super) fn on_device(
+        &self,
+        device: Device,
+        sides: &Sides,
+        targets: &Targets,
+        temperature: f64,
+    ) -> Result<SideGradients, LossError> {
+        let options = Options {
+            temperature: temperature as f32,
+            reduction: Reduction::MeanOverAnchors,
+            anchors: Anchors::at_least(1),
+        };
+        by_kernel(device, sides, targets, |grade| u8::from(grade >= self.positive_from), options)
+    }
+
     pub(super) fn gradients(&self, logits: Logits<'_>, targets: &Targets) -> LogitGradients {
         let rows = lists::mean(logits, targets, Scope::Batch, |list| self.row(list));
         if !self.symmetric {

@@ -12,8 +12,9 @@
 //! d value / dQ = a dz D,  d value / dD = a dz' Q
 //! ```
 //!
-//! All arithmetic is f64, whatever the embeddings are; only H-InfoNCE of f32 embeddings runs in f32, in a kernel that never
-//! holds `S`. The others hold `S` and `dz`: 16 bytes a pair, 1 GiB for 8,192 queries by 8,192 documents.
+//! All arithmetic is f64, whatever the embeddings are; only H-InfoNCE and InfoNCE (not symmetric) of f32 embeddings run in
+//! f32, in a kernel that never holds `S`. The others hold `S`, `z` and `dz`: 24 bytes a pair, 1.5 GiB for 8,192 queries by
+//! 8,192 documents; SSRA's loss also what its self contrast compares.
 //!
 //! | loss | looks at | in batch |
 //! |---|---|---|
@@ -159,14 +160,18 @@ pub struct Needs {
     pub highest_grade: u8,
 }
 
-/// The grades that a list must have.
+/// The grades that the lists must have, the weakest need first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NeededGrades {
     /// Any will do.
     Any,
-    /// At least one of at least this grade; in-batch documents are the others.
+    /// Some list must have one of at least this grade.
+    AtLeastSomewhere(u8),
+    /// Two different ones among all lists together.
+    TwoLevelsSomewhere,
+    /// Every list must have one of at least this grade; in-batch documents are the others.
     AtLeast(u8),
-    /// Two different ones.
+    /// Every list must have two different ones.
     TwoLevels,
 }
 
@@ -293,10 +298,15 @@ impl Loss {
             Loss::WeightedInfonce(loss) => {
                 let highest =
                     loss.grade_weights.len().checked_sub(1).map_or(MAX_LABEL, |last| last.min(15) as u8);
-                Needs { highest_grade: highest, ..grades(NeededGrades::AtLeast(1)) }
+                // A pair of grade 0 has no loss of its own, and its document is a negative of all others.
+                Needs { highest_grade: highest, ..grades(NeededGrades::AtLeastSomewhere(1)) }
             }
             Loss::HInfonce(loss) => grades(NeededGrades::AtLeast(loss.anchors_from.max(1))),
-            Loss::Wasserstein(_) => grades(NeededGrades::TwoLevels),
+            Loss::Wasserstein(loss) => grades(match loss.columns {
+                TableColumns::Batch => NeededGrades::AtLeast(1),
+                TableColumns::OwnList => NeededGrades::Any,
+                TableColumns::Lists => NeededGrades::TwoLevels,
+            }),
             Loss::KlDistillation(_) => Needs { teacher_scores: true, ..grades(NeededGrades::Any) },
             Loss::MarginMse(_) => Needs { teacher_scores: true, ..grades(NeededGrades::TwoLevels) },
             Loss::ListNet(loss) => over(loss.scope),
@@ -306,7 +316,7 @@ impl Loss {
             Loss::ApproxNdcg(_) => grades(NeededGrades::AtLeast(1)),
             Loss::Cosent(loss) => match loss.across {
                 // Lists of one grade each still differ from one another.
-                Across::Batch => grades(NeededGrades::Any),
+                Across::Batch => grades(NeededGrades::TwoLevelsSomewhere),
                 Across::Query => over(loss.scope),
             },
             Loss::Rince(loss) => {
@@ -315,14 +325,17 @@ impl Loss {
             Loss::Bixse(loss) => Needs { highest_grade: loss.highest_grade, ..grades(NeededGrades::Any) },
             Loss::Mse(loss) => Needs { highest_grade: loss.highest_grade, ..grades(NeededGrades::Any) },
             Loss::Matryoshka(loss) => loss.loss.needs(),
-            Loss::Sum(sum) => sum.terms.iter().map(|term| term.loss.needs()).fold(
-                grades(NeededGrades::Any),
-                |all, needs| Needs {
-                    grades: all.grades.max(needs.grades),
+            // A list is of use when one of the terms has something to say about it.
+            Loss::Sum(sum) => sum
+                .terms
+                .iter()
+                .map(|term| term.loss.needs())
+                .reduce(|all, needs| Needs {
+                    grades: all.grades.min(needs.grades),
                     teacher_scores: all.teacher_scores || needs.teacher_scores,
                     highest_grade: all.highest_grade.min(needs.highest_grade),
-                },
-            ),
+                })
+                .unwrap_or(grades(NeededGrades::Any)),
         }
     }
 
@@ -352,7 +365,7 @@ impl Loss {
             }
             Loss::WeightedInfonce(loss) => {
                 positive("temperature", loss.temperature)?;
-                at_least_0("mask_margin", loss.mask_margin.unwrap_or(0.0))?;
+                at_least_0("mask_margin", loss.mask_margin)?;
                 loss.grade_weights.iter().try_for_each(|weight| at_least_0("grade_weights", *weight))
             }
             Loss::HInfonce(loss) => {
@@ -447,10 +460,10 @@ impl Loss {
         self.gradients_on(Device::auto(), embeddings, targets, parameters)
     }
 
-    /// The same with H-InfoNCE's products of f32 embeddings on `device`; everything else is the processor's work.
+    /// The same with the kernel of H-InfoNCE (and InfoNCE) on `device`; everything else is the processor's work.
     ///
     /// # Errors
-    /// As [`gradients`](Self::gradients), and [`kernels::Error::Device`] when H-InfoNCE is asked of a device that is not
+    /// As [`gradients`](Self::gradients), and [`kernels::Error::Device`] when the kernel is asked of a device that is not
     /// there.
     pub fn gradients_on<T: Real>(
         &self,
@@ -472,14 +485,32 @@ impl Loss {
         }
         let sides = Sides::new(embeddings.queries, embeddings.documents)?;
         let output = self.of_sides(device, &sides, targets, parameters)?;
-        let narrow = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
-        Ok(Gradients {
+        let narrow = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect::<Vec<T>>();
+        let gradients = Gradients {
             value: output.value,
             per_query: output.per_query,
             queries: narrow(output.queries),
             documents: narrow(output.documents),
             parameters: output.parameters,
-        })
+        };
+        self.require_finite(&gradients)?;
+        Ok(gradients)
+    }
+
+    fn require_finite<T: Real>(&self, gradients: &Gradients<T>) -> Result<(), LossError> {
+        let first = |values: &[T]| values.iter().find(|value| !value.is_finite()).map(|value| value.to_f64());
+        let of_parameters = gradients.parameters.iter().find(|value| !value.is_finite()).copied();
+        let value = Some(gradients.value).filter(|value| !value.is_finite());
+        let found = [
+            ("the value", value),
+            ("a slope of the queries", first(&gradients.queries)),
+            ("a slope of the documents", first(&gradients.documents)),
+            ("a slope of the learned numbers", of_parameters),
+        ];
+        match found.into_iter().find_map(|(what, value)| Some((what, value?))) {
+            Some((what, value)) => Err(LossError::NotFinite { loss: self.name(), what, value }),
+            None => Ok(()),
+        }
     }
 
     fn of_sides(
@@ -513,6 +544,9 @@ impl Loss {
         let affine = self.affine(parameters)?;
         match self {
             Loss::HInfonce(loss) if sides.narrow => {
+                return loss.on_device(device, sides, targets, parameters[0]);
+            }
+            Loss::Infonce(loss) if sides.narrow && !loss.symmetric => {
                 return loss.on_device(device, sides, targets, parameters[0]);
             }
             Loss::WeightedInfonce(loss) => return Ok(loss.gradients(sides, targets, parameters[0])),

@@ -98,14 +98,6 @@ impl Sides {
         self.documents.len() / self.width
     }
 
-    pub fn query(&self, at: usize) -> &[f64] {
-        &self.queries[at * self.width..][..self.width]
-    }
-
-    pub fn document(&self, at: usize) -> &[f64] {
-        &self.documents[at * self.width..][..self.width]
-    }
-
     /// The first `width` values of every vector.
     pub fn prefix(&self, width: usize) -> Sides {
         let cut =
@@ -178,6 +170,21 @@ fn pull_back_rows(gradient: &mut [f64], unit: &[f64], lengths: &[f64], width: us
 
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// `X X'` `[n x n]` of rows `X` `[n x width]`.
+pub(super) fn scores_within(rows: &[f64], width: usize) -> Vec<f64> {
+    let count = rows.len() / width;
+    product(rows, (width, 1), rows, (1, width), [count, count, width])
+}
+
+/// The slope of `X` from that of `X X'`: `(S + S') X`.
+pub(super) fn slopes_within(slopes: &[f64], rows: &[f64], width: usize) -> Vec<f64> {
+    let count = rows.len() / width;
+    let mut output = product(slopes, (count, 1), rows, (width, 1), [count, width, count]);
+    let other = product(slopes, (1, count), rows, (width, 1), [count, width, count]);
+    output.iter_mut().zip(other).for_each(|(sum, term)| *sum += term);
+    output
 }
 
 /// `C[m x n] = A[m x k] B[k x n]`; strides are (from row to row, from column to column).

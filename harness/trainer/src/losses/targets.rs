@@ -178,12 +178,13 @@ impl Targets {
             .collect()
     }
 
-    /// The columns of the table that `kernels` reads.
-    pub(super) fn columns(&self) -> Columns<'_> {
+    /// The columns of the table that `kernels` reads, every grade that is not ignored replaced by its `level`.
+    pub(super) fn columns(&self, level: impl Fn(u8) -> u8) -> Columns<'_> {
+        let label = |listed: &Listed| if listed.ignored() { IGNORED } else { level(listed.grade) };
         Columns {
             targets: self,
             documents: self.listed.iter().map(|listed| listed.document).collect(),
-            labels: self.listed.iter().map(|listed| listed.grade).collect(),
+            labels: self.listed.iter().map(label).collect(),
             weights: self.listed.iter().map(|listed| listed.weight).collect(),
         }
     }

@@ -166,7 +166,7 @@ fn weighted_infonce_worked_out_outside() {
     );
     let loss = loss(json!({
         "name": "weighted_infonce", "similarity": "dot", "temperature": 0.05, "self_contrast": false,
-        "mask_margin": null,
+        "mask": false,
     }));
     assert_close(batch.run::<f64>(&loss, &[0.05]).unwrap().value, 9.376982e-4, 5e-11);
 }
@@ -294,16 +294,9 @@ fn smooth(batch: &Batch) -> bool {
     let apart = scores
         .chunks_exact(sides.document_count())
         .all(|row| (0..row.len()).all(|a| (0..a).all(|b| (row[a] - row[b]).abs() > 1e-4)));
-    let within = |count: usize, row: fn(&Sides, usize) -> &[f64]| {
-        let mut found = Vec::new();
-        for a in 0..count {
-            found.extend((0..count).filter(|&b| b != a).map(|b| sides::dot(row(&unit, a), row(&unit, b))));
-        }
-        found
-    };
     let mut all = scores.clone();
-    all.extend(within(sides.query_count(), Sides::query));
-    all.extend(within(sides.document_count(), Sides::document));
+    all.extend(sides::scores_within(&unit.queries, unit.width));
+    all.extend(sides::scores_within(&unit.documents, unit.width));
     // SSRA's mask cuts where another score is 0.1 above the pair's own.
     let masked = scores.iter().all(|own| all.iter().all(|other| (other - own - 0.1).abs() > 1e-4));
     long(&sides.queries, sides.width) && long(&sides.documents, sides.width) && apart && masked
@@ -471,6 +464,12 @@ fn batches_that_do_not_fit_the_loss_are_refused_by_query_and_document() {
         batch.run::<f64>(&infonce, &[-0.1]),
         Err(LossError::Setting { setting: "temperature", .. })
     ));
+    let far = Batch { queries: vec![-1e200, 0.0], ..batch.clone() };
+    let hot = loss(json!({"name": "ranknet", "similarity": "dot", "temperature": 1e-200}));
+    assert_eq!(
+        far.run::<f64>(&hot, &[1e-200]).unwrap_err().to_string(),
+        "ranknet: the value is inf; expected a finite number (is the temperature too small?)"
+    );
     let nan = Batch { queries: vec![f64::NAN, 0.0], ..batch.clone() };
     assert!(
         nan.run::<f64>(&infonce, &[0.05])

@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Similarity;
 use super::exponentials::{log_add_exp, log_sum_exp};
-use super::sides::{SideGradients, Sides, dot};
-use super::targets::{Listed, Targets};
+use super::sides::{self, SideGradients, Sides};
+use super::targets::Targets;
 
 /// The settings of SSRA's loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +41,10 @@ pub struct WeightedInfonce {
     pub learn_temperature: bool,
     /// Whether queries compete with queries and documents with documents.
     pub self_contrast: bool,
-    /// What scores this much above the pair's own is left out, in units of the similarity; `None` keeps everything.
-    pub mask_margin: Option<f64>,
+    /// Whether what scores more than `mask_margin` above the pair's own is left out.
+    pub mask: bool,
+    /// That margin, in units of the similarity; at least 0.
+    pub mask_margin: f64,
     /// Whether a document the query lists with the same grade or a higher one is left out.
     pub exclude_as_good: bool,
     /// The weight of each grade, from grade 0 on; empty for the grade itself.
@@ -56,47 +58,62 @@ impl Default for WeightedInfonce {
             temperature: 0.03,
             learn_temperature: true,
             self_contrast: true,
-            mask_margin: Some(0.1),
+            mask: true,
+            mask_margin: 0.1,
             exclude_as_good: true,
             grade_weights: Vec::new(),
         }
     }
 }
 
-/// Similarities within one side `[n x n]`.
-struct Within {
-    values: Vec<f64>,
-    size: usize,
-}
-
-/// The three score matrices with their slopes.
+/// Every score a pair can meet.
 struct Scores {
+    /// Query with document `[B x N]`.
     between: Vec<f64>,
-    queries: Within,
-    documents: Within,
+    /// Query with query `[B x B]`; empty without self contrast.
+    queries: Vec<f64>,
+    /// Document with document `[N x N]`; empty without self contrast.
+    documents: Vec<f64>,
 }
 
-/// One competitor: its score and where its slope goes.
-#[derive(Clone, Copy)]
-struct Competitor {
-    score: f64,
-    place: Place,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    /// Query with document.
-    Between(usize),
-    /// Query with query.
-    Queries(usize),
-    /// Document with document.
-    Documents(usize),
-}
-
-/// One pair's weighted loss and slopes with respect to the scores it met.
+/// What one pair knows after its denominator has been summed.
 struct PairTerm {
+    query: usize,
+    document: usize,
+    /// Documents known to have this grade or a higher one do not compete.
+    as_good_from: i16,
+    /// Competitors above it are suspected false negatives.
+    limit: f64,
+    /// The logarithm of the denominator.
+    total: f64,
+    /// The weighted loss.
     value: f64,
-    slopes: Vec<(Place, f64)>,
+    /// d value / d score of a competitor is this times its share of the denominator.
+    pull: f64,
+    /// The competitors' share of the denominator: 1 less the pair's own, without cancellation.
+    share: f64,
+}
+
+/// A document that a query does not list, in a row of [`knowledge`].
+const UNLISTED: i16 = -1;
+
+/// A pair that takes no part, in a row of [`knowledge`].
+const BARRED: i16 = i16::MAX;
+
+impl PairTerm {
+    /// Whether a document of which `known` is known competes between query and document.
+    fn meets(&self, known: i16) -> bool {
+        known == UNLISTED || (known != BARRED && known < self.as_good_from)
+    }
+
+    /// Adds this pair's slopes with respect to a row of scores to `slopes`.
+    fn push(&self, scores: &[f64], open: impl Fn(usize) -> bool, temperature: f64, slopes: &mut [f64]) {
+        for (at, (&score, slope)) in scores.iter().zip(slopes).enumerate() {
+            if score <= self.limit && open(at) {
+                *slope += self.pull * (score / temperature - self.total).exp();
+            }
+        }
+    }
 }
 
 impl WeightedInfonce {
@@ -107,142 +124,157 @@ impl WeightedInfonce {
 
     /// Value and gradients with respect to the vectors as they are compared.
     pub(super) fn gradients(&self, sides: &Sides, targets: &Targets, temperature: f64) -> SideGradients {
-        let pairs: Vec<(usize, Listed)> = targets
-            .pairs()
-            .filter(|(_, pair)| pair.own && !pair.ignored())
-            .map(|(query, pair)| (query, *pair))
-            .collect();
+        let (queries, documents) = (sides.query_count(), sides.document_count());
         let mut output = SideGradients::nothing(sides, 1);
-        if pairs.is_empty() {
+        let known: Vec<Vec<i16>> = (0..queries).map(|query| knowledge(targets, query)).collect();
+        let mut paired = vec![false; documents];
+        let own = || targets.pairs().filter(|(_, pair)| pair.own && !pair.ignored());
+        own().for_each(|(_, pair)| paired[pair.document as usize] = true);
+        let factor = 1.0 / own().count().max(1) as f64;
+        let weighted: Vec<(usize, usize, u8, f64)> = own()
+            .map(|(query, pair)| {
+                (query, pair.document as usize, pair.grade, factor * self.weight(pair.grade))
+            })
+            .filter(|(.., weight)| *weight != 0.0)
+            .collect();
+        if weighted.is_empty() {
             return output;
         }
         let scores = self.scores(sides);
-        let mut paired = vec![false; sides.document_count()];
-        pairs.iter().for_each(|(_, pair)| paired[pair.document as usize] = true);
-        let factor = 1.0 / pairs.len() as f64;
-        let term = |(query, pair): &(usize, Listed)| {
-            let weight = factor * self.weight(pair.grade);
-            (weight != 0.0).then(|| self.pair(*query, pair, targets, &scores, &paired, weight, temperature))
+        let term = |&(query, document, grade, weight): &(usize, usize, u8, f64)| {
+            self.pair(&scores, &known[query], &paired, [query, document], grade, weight, temperature)
         };
-        let terms: Vec<Option<PairTerm>> = pairs.par_iter().map(term).collect();
-        let mut slopes = Scores {
-            between: vec![0.0; scores.between.len()],
-            queries: Within { values: vec![0.0; scores.queries.values.len()], size: scores.queries.size },
-            documents: Within {
-                values: vec![0.0; scores.documents.values.len()],
-                size: scores.documents.size,
-            },
-        };
-        for ((query, _), term) in pairs.iter().zip(&terms) {
-            let Some(term) = term else { continue };
-            output.per_query[*query] += term.value;
-            for &(place, slope) in &term.slopes {
-                let (cell, score) = match place {
-                    Place::Between(at) => (&mut slopes.between[at], scores.between[at]),
-                    Place::Queries(at) => (&mut slopes.queries.values[at], scores.queries.values[at]),
-                    Place::Documents(at) => (&mut slopes.documents.values[at], scores.documents.values[at]),
-                };
-                *cell += slope;
-                // Slopes are with respect to scores, each over T: d value / dT = -1/T sum of slope times score.
-                output.parameters[0] -= slope * score / temperature;
-            }
-        }
+        let terms: Vec<PairTerm> = weighted.par_iter().map(term).collect();
+        terms.iter().for_each(|term| output.per_query[term.query] += term.value);
         output.value = output.per_query.iter().sum();
+        let slopes = self.slopes(&scores, &terms, &known, &paired, temperature);
+        let along = |scores: &[f64], slopes: &[f64]| sides::dot(scores, slopes);
+        // Scores meet the temperature as score / T: d value / dT = -1/T sum of slope times score.
+        output.parameters[0] = -(along(&scores.between, &slopes.between)
+            + along(&scores.queries, &slopes.queries)
+            + along(&scores.documents, &slopes.documents))
+            / temperature;
         (output.queries, output.documents) = sides.slopes_of_sides(&slopes.between);
-        within_gradient(&slopes.queries, &sides.queries, sides.width, &mut output.queries);
-        within_gradient(&slopes.documents, &sides.documents, sides.width, &mut output.documents);
+        if self.self_contrast {
+            let add = |sum: &mut [f64], more: Vec<f64>| sum.iter_mut().zip(more).for_each(|(s, m)| *s += m);
+            add(&mut output.queries, sides::slopes_within(&slopes.queries, &sides.queries, sides.width));
+            add(
+                &mut output.documents,
+                sides::slopes_within(&slopes.documents, &sides.documents, sides.width),
+            );
+        }
         output
     }
 
     fn scores(&self, sides: &Sides) -> Scores {
-        let none = || Within { values: Vec::new(), size: 0 };
-        let within = |count: usize, row: fn(&Sides, usize) -> &[f64]| {
-            let rows = (0..count).into_par_iter();
-            let of_row = |a| (0..count).map(|b| dot(row(sides, a), row(sides, b))).collect::<Vec<f64>>();
-            Within { values: rows.flat_map_iter(of_row).collect(), size: count }
+        let within = |rows: &[f64]| match self.self_contrast {
+            true => sides::scores_within(rows, sides.width),
+            false => Vec::new(),
         };
-        let (queries, documents) = match self.self_contrast {
-            true => {
-                (within(sides.query_count(), Sides::query), within(sides.document_count(), Sides::document))
-            }
-            false => (none(), none()),
-        };
-        Scores { between: sides.scores(), queries, documents }
+        Scores {
+            between: sides.scores(),
+            queries: within(&sides.queries),
+            documents: within(&sides.documents),
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
     fn pair(
         &self,
-        query: usize,
-        pair: &Listed,
-        targets: &Targets,
         scores: &Scores,
+        known: &[i16],
         paired: &[bool],
+        [query, document]: [usize; 2],
+        grade: u8,
         weight: f64,
         temperature: f64,
     ) -> PairTerm {
-        let (documents, own) = (paired.len(), pair.document as usize);
-        let at = query * documents + own;
-        let limit = self.mask_margin.map_or(f64::INFINITY, |margin| scores.between[at] + margin);
-        let competitors: Vec<Competitor> = self
-            .between(query, pair, targets, scores, documents)
-            .chain(self.within(&scores.queries, query, |_| true, Place::Queries))
-            .chain(self.within(&scores.documents, own, |other| paired[other], Place::Documents))
-            .filter(|competitor| competitor.score <= limit)
-            .collect();
-        let logit = scores.between[at] / temperature;
-        let against = log_sum_exp(competitors.iter().map(|competitor| competitor.score / temperature));
-        let total = log_add_exp(logit, against);
-        let slope = |score: f64| weight / temperature * (score / temperature - total).exp();
-        // 1 - p without cancellation is the competitors' share.
-        let mut slopes = vec![(Place::Between(at), -weight / temperature * (against - total).exp())];
-        slopes.extend(competitors.iter().map(|competitor| (competitor.place, slope(competitor.score))));
-        PairTerm { value: weight * (total - logit), slopes }
-    }
-
-    /// The documents of the batch that compete with a pair for its query.
-    fn between<'a>(
-        &self,
-        query: usize,
-        pair: &'a Listed,
-        targets: &'a Targets,
-        scores: &'a Scores,
-        documents: usize,
-    ) -> impl Iterator<Item = Competitor> + use<'a> {
-        let mut excluded = vec![false; documents];
-        excluded[pair.document as usize] = true;
-        for other in targets.listed(query) {
-            let as_good = self.exclude_as_good && other.grade >= pair.grade;
-            excluded[other.document as usize] |= other.ignored() || as_good;
+        let between = row(&scores.between, known.len(), query);
+        let score = between[document];
+        let mut term = PairTerm {
+            query,
+            document,
+            as_good_from: if self.exclude_as_good { i16::from(grade) } else { BARRED },
+            limit: if self.mask { score + self.mask_margin } else { f64::INFINITY },
+            total: 0.0,
+            value: 0.0,
+            pull: weight / temperature,
+            share: 0.0,
+        };
+        let of_documents =
+            between.iter().enumerate().filter(|(at, _)| *at != document && term.meets(known[*at]));
+        let mut against: Vec<f64> = of_documents.map(|(_, score)| *score).collect();
+        if self.self_contrast {
+            let queries = scores.between.len() / known.len();
+            let others = row(&scores.queries, queries, query).iter().enumerate();
+            against.extend(others.filter(|(at, _)| *at != query).map(|(_, score)| *score));
+            let others = row(&scores.documents, known.len(), document).iter().enumerate();
+            against.extend(others.filter(|(at, _)| *at != document && paired[*at]).map(|(_, score)| *score));
         }
-        (0..documents).filter(move |&document| !excluded[document]).map(move |document| {
-            let at = query * documents + document;
-            Competitor { score: scores.between[at], place: Place::Between(at) }
-        })
+        against.retain(|other| *other <= term.limit);
+        let against = log_sum_exp(against.iter().map(|other| other / temperature));
+        term.total = log_add_exp(score / temperature, against);
+        term.value = weight * (term.total - score / temperature);
+        term.share = (against - term.total).exp();
+        term
     }
 
-    /// The others of one's own side.
-    fn within<'a, K: Fn(usize) -> bool + 'a>(
+    /// Slopes of all scores, each row by itself: a pair reaches one row of each of the three tables.
+    fn slopes(
         &self,
-        within: &'a Within,
-        own: usize,
-        keep: K,
-        place: fn(usize) -> Place,
-    ) -> impl Iterator<Item = Competitor> + use<'a, K> {
-        (0..within.size).filter(move |&other| other != own && keep(other)).map(move |other| {
-            let at = own * within.size + other;
-            Competitor { score: within.values[at], place: place(at) }
-        })
+        scores: &Scores,
+        terms: &[PairTerm],
+        known: &[Vec<i16>],
+        paired: &[bool],
+        temperature: f64,
+    ) -> Scores {
+        let (queries, documents) = (known.len(), paired.len());
+        let mut of_query = vec![Vec::new(); queries];
+        let mut of_document = vec![Vec::new(); documents];
+        for (at, term) in terms.iter().enumerate() {
+            of_query[term.query].push(at);
+            of_document[term.document].push(at);
+        }
+        let table = |scores: &[f64], columns: usize, fill: &(dyn Fn(usize, &mut [f64]) + Sync)| {
+            let mut slopes = vec![0.0; scores.len()];
+            slopes.par_chunks_mut(columns).enumerate().for_each(|(row, slopes)| fill(row, slopes));
+            slopes
+        };
+        let between = |query: usize, slopes: &mut [f64]| {
+            for term in of_query[query].iter().map(|at| &terms[*at]) {
+                let open = |at: usize| at != term.document && term.meets(known[query][at]);
+                term.push(row(&scores.between, documents, query), open, temperature, slopes);
+                slopes[term.document] -= term.pull * term.share;
+            }
+        };
+        let with_queries = |query: usize, slopes: &mut [f64]| {
+            for term in of_query[query].iter().map(|at| &terms[*at]) {
+                term.push(row(&scores.queries, queries, query), |at| at != query, temperature, slopes);
+            }
+        };
+        let with_documents = |document: usize, slopes: &mut [f64]| {
+            for term in of_document[document].iter().map(|at| &terms[*at]) {
+                let open = |at: usize| at != document && paired[at];
+                term.push(row(&scores.documents, documents, document), open, temperature, slopes);
+            }
+        };
+        Scores {
+            between: table(&scores.between, documents, &between),
+            queries: table(&scores.queries, queries, &with_queries),
+            documents: table(&scores.documents, documents, &with_documents),
+        }
     }
 }
 
-/// Adds the slopes of `x_a . x_b` to both `x_a` and `x_b`.
-fn within_gradient(slopes: &Within, rows: &[f64], width: usize, gradient: &mut [f64]) {
-    for (at, &slope) in slopes.values.iter().enumerate().filter(|(_, slope)| **slope != 0.0) {
-        let (a, b) = (at / slopes.size, at % slopes.size);
-        for column in 0..width {
-            gradient[a * width + column] += slope * rows[b * width + column];
-            gradient[b * width + column] += slope * rows[a * width + column];
-        }
+/// What is known about each document of the batch for a query: its grade, [`UNLISTED`] or [`BARRED`].
+fn knowledge(targets: &Targets, query: usize) -> Vec<i16> {
+    let mut known = vec![UNLISTED; targets.documents()];
+    for pair in targets.listed(query) {
+        known[pair.document as usize] = if pair.ignored() { BARRED } else { i16::from(pair.grade) };
     }
+    known
+}
+
+fn row(table: &[f64], columns: usize, at: usize) -> &[f64] {
+    &table[at * columns..][..columns]
 }
