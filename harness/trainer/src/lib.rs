@@ -4,3 +4,15 @@
 //! caller, so a training run is a function of its inputs and its seed.
 
 pub mod losses;
+
+pub mod checkpoint;
+pub mod encoder;
+pub mod error;
+pub mod guards;
+pub mod optimizer;
+pub mod schedule;
+pub mod training;
+
+pub use encoder::{Model, ModelOptions};
+pub use error::TrainerError;
+pub use training::{Batch, Slopes, StepReport, Trainer, TrainingOptions, Vectors};
