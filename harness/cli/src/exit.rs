@@ -61,6 +61,9 @@ fn is_input(error: &anyhow::Error) -> bool {
             || cause.is::<relevance::MeasureError>()
             || cause.is::<relevance::fusion::FusionError>()
             || cause.is::<scorer::ScorerError>()
+            || cause.downcast_ref().is_some_and(trainer::TrainerError::is_input)
+            || cause.is::<trainer::batch::BatchError>()
+            || cause.is::<trainer::losses::LossError>()
             || cause.is::<scorer::lexical::LexicalError>()
     })
 }

@@ -12,6 +12,7 @@ mod pull;
 mod recipe;
 mod report;
 mod systems;
+mod training;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
     options.start_threads()?;
     let finished = match &arguments.command {
         Command::Evaluate(command) => commands::evaluate::run(command, options)?,
+        Command::Train(command) => commands::train::run(command, options)?,
         Command::Agree(command) => commands::agree::run(command, options)?,
         Command::Recipe(command) => commands::recipe::run(command)?,
         Command::Data(command) => commands::data::run(command, options)?,

@@ -120,6 +120,19 @@ impl TrainerError {
     pub fn setting(name: &str, found: impl ToString, expected: &str) -> Self {
         Self::Setting { name: name.to_owned(), found: found.to_string(), expected: expected.to_owned() }
     }
+
+    /// Whether what was given is at fault, rather than how the run went.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Model(_) | Self::Setting { .. } | Self::Unsupported(_) | Self::Text { .. } | Self::Checkpoint(_) => true,
+            Self::NotFinite { .. }
+            | Self::Exploded { .. }
+            | Self::Collapsed { .. }
+            | Self::ScoresAlike { .. }
+            | Self::Stuck { .. }
+            | Self::Loss { .. } => false,
+        }
+    }
 }
 
 /// The result of every fallible function of training.

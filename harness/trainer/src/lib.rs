@@ -3,6 +3,7 @@
 //! Graded lists in, weights out. The crate reads no file and no clock: data, checkpoints and progress go through the
 //! caller, so a training run is a function of its inputs and its seed.
 
+pub mod batch;
 pub mod losses;
 
 pub mod checkpoint;
@@ -15,4 +16,4 @@ pub mod training;
 
 pub use encoder::{Model, ModelOptions};
 pub use error::TrainerError;
-pub use training::{Batch, Slopes, StepReport, Trainer, TrainingOptions, Vectors};
+pub use training::{Slopes, StepReport, TokenBatch, Trainer, TrainingOptions, Vectors};

@@ -68,7 +68,7 @@ impl TrainingOptions {
 
 /// Texts as ids, and what is known about their pairs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Batch<T> {
+pub struct TokenBatch<T> {
     /// `B` queries.
     pub queries: Vec<Vec<u32>>,
     /// `N` documents.
@@ -172,7 +172,7 @@ impl Trainer {
     /// A batch that cannot be made or encoded, what the guards find, what `after` says.
     pub fn train<T, E: From<TrainerError>>(
         &mut self,
-        mut batches: impl FnMut(u64) -> std::result::Result<Vec<Batch<T>>, E>,
+        mut batches: impl FnMut(u64) -> std::result::Result<Vec<TokenBatch<T>>, E>,
         mut loss: impl FnMut(Vectors<'_>, &T) -> std::result::Result<Slopes, String>,
         mut after: impl FnMut(&Self, StepReport) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
@@ -190,7 +190,7 @@ impl Trainer {
     /// A text that cannot be encoded, a loss that refuses the batch, what the guards find. Nothing has changed then.
     pub fn step<T>(
         &mut self,
-        batches: &[Batch<T>],
+        batches: &[TokenBatch<T>],
         loss: &mut impl FnMut(Vectors<'_>, &T) -> std::result::Result<Slopes, String>,
     ) -> Result<StepReport> {
         let step = self.steps_taken() + 1;
@@ -219,7 +219,7 @@ impl Trainer {
     /// Adds a batch's gradients, divided by the number of batches of the step.
     fn accumulate<T>(
         &mut self,
-        batch: &Batch<T>,
+        batch: &TokenBatch<T>,
         number: usize,
         count: usize,
         loss: &mut impl FnMut(Vectors<'_>, &T) -> std::result::Result<Slopes, String>,

@@ -18,7 +18,7 @@ use trainer::encoder::parameters::Gradients;
 use trainer::guards::GuardOptions;
 use trainer::optimizer::AdamWOptions;
 use trainer::schedule::{Decay, Schedule};
-use trainer::{Batch, Model, ModelOptions, Slopes, Trainer, TrainingOptions, Vectors, checkpoint};
+use trainer::{Model, ModelOptions, Slopes, TokenBatch, Trainer, TrainingOptions, Vectors, checkpoint};
 
 fn bundle(folder: &Path) -> Bundle {
     let read = |name: &&str| Some(((*name).to_owned(), std::fs::read(folder.join(name)).ok()?));
@@ -223,9 +223,9 @@ fn infonce(vectors: Vectors<'_>, _: &()) -> Result<Slopes, String> {
     Ok(slopes)
 }
 
-fn batch(model: &Model) -> Batch<()> {
+fn batch(model: &Model) -> TokenBatch<()> {
     let all = sequences(model);
-    Batch { queries: all[..3].to_vec(), documents: all[1..].to_vec(), targets: () }
+    TokenBatch { queries: all[..3].to_vec(), documents: all[1..].to_vec(), targets: () }
 }
 
 fn trained(model: Model, options: TrainingOptions, loss_parameters: Vec<f64>) -> Trainer {
@@ -400,7 +400,7 @@ fn against_pytorch(bundle: Bundle, fixture: &str) {
     let mut loss = infonce;
     let mut worst = (0.0f64, String::new());
     for (step, batch) in reference.batches.into_iter().enumerate() {
-        let batch = Batch { queries: batch.queries, documents: batch.documents, targets: () };
+        let batch = TokenBatch { queries: batch.queries, documents: batch.documents, targets: () };
         let report = trainer.step(&[batch], &mut loss).unwrap();
         let (loss, norm) = (reference.losses[step], reference.norms[step]);
         assert!((report.loss - loss).abs() < 1e-4, "step {step}: loss {} against {loss}", report.loss);

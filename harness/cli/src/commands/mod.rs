@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod model;
 pub mod recipe;
 pub mod shell;
+pub mod train;
 
 use crate::exit::Verdict;
 use crate::report::Report;
