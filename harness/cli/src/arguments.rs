@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
-use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, runs, shell};
+use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, runs, shell, train};
 use crate::report::Format;
 
 /// Train, score and check graded relevance for search.
@@ -23,6 +23,8 @@ pub struct Arguments {
 pub enum Command {
     /// Score systems on a collection, a run file or labelled pairs
     Evaluate(Box<evaluate::Command>),
+    /// Train an encoder on graded relevance
+    Train(train::Command),
     /// Measure how far labels agree: predicted with human, rater with rater, or system orders
     Agree(agree::Command),
     /// Grade query-document pairs with a labeler
@@ -47,6 +49,9 @@ pub enum Command {
     Manual(shell::Manual),
 }
 
+/// What `--seed` is where nothing is said.
+pub const DEFAULT_SEED: u64 = 42;
+
 /// Flags every command understands.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -63,7 +68,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "BYTES", default_value = "4G", value_parser = parse_bytes, help_heading = "Everywhere")]
     pub memory: u64,
     /// The seed of everything drawn at random
-    #[arg(long, global = true, value_name = "N", default_value_t = 42, help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "N", default_value_t = DEFAULT_SEED, help_heading = "Everywhere")]
     pub seed: u64,
     /// Say nothing on stderr but errors
     #[arg(long, short, global = true, help_heading = "Everywhere")]

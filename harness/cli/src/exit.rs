@@ -68,6 +68,9 @@ fn is_input(error: &anyhow::Error) -> bool {
                 || cause.is::<relevance::fusion::FusionError>()
                 || cause.is::<scorer::ScorerError>()
                 || cause.is::<scorer::lexical::LexicalError>()
+                || cause.downcast_ref().is_some_and(trainer::TrainerError::is_input)
+                || cause.is::<trainer::batch::BatchError>()
+                || cause.is::<trainer::losses::LossError>()
         })
 }
 

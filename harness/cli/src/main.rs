@@ -15,6 +15,7 @@ mod recipe;
 mod report;
 mod runs;
 mod systems;
+mod training;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
     options.start_threads()?;
     let finished = match &arguments.command {
         Command::Evaluate(command) => commands::evaluate::run(command, options)?,
+        Command::Train(command) => commands::train::run(command, options)?,
         Command::Agree(command) => commands::agree::run(command, options)?,
         Command::Label(command) => commands::label::run(command, options)?,
         Command::Runs(command) => commands::runs::run(command, options)?,

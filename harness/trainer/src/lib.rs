@@ -5,4 +5,16 @@
 
 pub mod batch;
 pub mod losses;
+
+pub mod checkpoint;
+pub mod encoder;
+pub mod error;
+pub mod guards;
+pub mod optimizer;
 pub mod ordinal_head;
+pub mod schedule;
+pub mod training;
+
+pub use encoder::{Model, ModelOptions};
+pub use error::TrainerError;
+pub use training::{Slopes, StepReport, TokenBatch, Trainer, TrainingOptions, Vectors};

@@ -10,6 +10,7 @@ pub mod model;
 pub mod recipe;
 pub mod runs;
 pub mod shell;
+pub mod train;
 
 use crate::exit::Verdict;
 use crate::report::Report;

@@ -1,12 +1,13 @@
 //! `graded recipe`: what a recipe means, or what is wrong with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
 
 use super::Finished;
-use crate::recipe::{RecipeFile, SAMPLE};
+use crate::arguments::DEFAULT_SEED;
+use crate::recipe::{RecipeFile, SAMPLE, TrainingFile, TrainingRecipe, read_text};
 use crate::report::{Cell, Report, Table};
 
 /// Subcommands of `graded recipe`.
@@ -34,6 +35,12 @@ pub fn run(command: &Command) -> anyhow::Result<Finished> {
 }
 
 fn show(path: Option<&PathBuf>) -> anyhow::Result<Finished> {
+    if let Some(recipe) = path.map(|path| training(path)).transpose()?.flatten() {
+        let table = Table { notes: vec![recipe.to_toml()?.trim_end().to_owned()], ..Table::default() };
+        let mut json = serde_json::to_value(&recipe.file)?;
+        json["digest"] = recipe.digest()?.into();
+        return Ok(Report { tables: vec![table], json, lines: Vec::new() }.into());
+    }
     let file = path.map_or_else(|| RecipeFile::parse(SAMPLE), |path| RecipeFile::read(path))?;
     let recipe = file.complete()?;
     let table = Table { notes: vec![recipe.to_toml()?.trim_end().to_owned()], ..Table::default() };
@@ -45,8 +52,20 @@ fn show(path: Option<&PathBuf>) -> anyhow::Result<Finished> {
 fn check(paths: &[PathBuf]) -> anyhow::Result<Finished> {
     let mut table = Table::new(["recipe", "digest"]);
     for path in paths {
-        let recipe = RecipeFile::read(path)?.complete().with_context(|| path.display().to_string())?;
-        table.push(vec![Cell::text(path.display().to_string()), Cell::text(recipe.digest()?)]);
+        let digest = match training(path)? {
+            Some(recipe) => recipe.digest()?,
+            None => RecipeFile::read(path)?.complete().with_context(|| path.display().to_string())?.digest()?,
+        };
+        table.push(vec![Cell::text(path.display().to_string()), Cell::text(digest)]);
     }
     Ok(Report::of_rows(table).into())
+}
+
+/// The recipe at `path` when it is one of training; its seed, where it says none, is the command line's default.
+fn training(path: &Path) -> anyhow::Result<Option<TrainingRecipe>> {
+    if !TrainingFile::is_training(&read_text(path)?) {
+        return Ok(None);
+    }
+    let recipe = TrainingFile::read(path)?.complete(DEFAULT_SEED);
+    Ok(Some(recipe.with_context(|| path.display().to_string())?))
 }

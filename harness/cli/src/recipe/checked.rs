@@ -181,6 +181,14 @@ impl Recipe {
 }
 
 impl SystemChoice {
+    /// `bm25`, `bm25(...)`, or an encoder, as `scorer.systems` writes it.
+    ///
+    /// # Errors
+    /// When it starts like BM25 and is none.
+    pub fn parse(written: &str) -> anyhow::Result<Self> {
+        system(written)
+    }
+
     /// The system with every setting written out.
     fn written_out(&self) -> String {
         match self {

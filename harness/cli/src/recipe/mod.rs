@@ -3,10 +3,12 @@
 //! before it is completed, so that every evaluation, with or without a file, runs a recipe that has a digest.
 
 mod checked;
+pub mod training;
 mod written;
 
 pub use checked::{Recipe, Source, SystemChoice};
-pub use written::RecipeFile;
+pub use training::{TrainingFile, TrainingRecipe};
+pub use written::{RecipeFile, read_text};
 
 /// The recipe of the embedded default.
 pub const SAMPLE: &str = include_str!("../../../recipes/sample.toml");

@@ -109,10 +109,7 @@ impl RecipeFile {
     /// # Errors
     /// When the file cannot be read or is not a recipe; names file, line and what was expected.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = cache::read_whole(path, MOST_BYTES)?;
-        let text = String::from_utf8(text)
-            .map_err(|_| Usage::error(format!("{}: expected UTF-8 text", path.display())))?;
-        Self::parse(&text).with_context(|| path.display().to_string())
+        Self::parse(&read_text(path)?).with_context(|| path.display().to_string())
     }
 
     /// Parses the text of a recipe file.
@@ -120,10 +117,27 @@ impl RecipeFile {
     /// # Errors
     /// When the text is not a recipe; names the line and what was expected.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        toml::from_str(text).map_err(|error| {
-            let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-            let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-            Usage::error(format!("line {line}: {}", error.message().replace('\n', " ")))
-        })
+        parse_toml(text)
     }
+}
+
+/// The text of a recipe file.
+///
+/// # Errors
+/// When the file cannot be read or is no text.
+pub fn read_text(path: &Path) -> anyhow::Result<String> {
+    let text = cache::read_whole(path, MOST_BYTES)?;
+    String::from_utf8(text).map_err(|_| Usage::error(format!("{}: expected UTF-8 text", path.display())))
+}
+
+/// Parses TOML into `T`.
+///
+/// # Errors
+/// When the text is no such thing; names the line and what was expected.
+pub fn parse_toml<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        Usage::error(format!("line {line}: {}", error.message().replace('\n', " ")))
+    })
 }

@@ -112,6 +112,24 @@ pub fn run<'c>(
     Ok(System { name: choice.to_string(), digest, rankings, seconds })
 }
 
+/// Runs an encoder that is in memory already.
+///
+/// # Errors
+/// When a text cannot be encoded.
+pub fn run_model<'c>(
+    name: &str,
+    model: &models::Model,
+    task: &Task<'c>,
+    candidates: Candidates,
+    resources: Resources<'_>,
+) -> anyhow::Result<System<'c>> {
+    let started = Instant::now();
+    let found = dense::search(model, task, candidates, resources)?;
+    let rankings = task.queries.iter().zip(found).map(|(query, hits)| task.ranking(query, hits)).collect();
+    let digest = Some(model.encoder.digest().to_owned());
+    Ok(System { name: name.to_owned(), digest, rankings, seconds: started.elapsed().as_secs_f64() })
+}
+
 /// Fuses the rankings of `systems`, query by query, into a system of its own.
 ///
 /// # Errors

@@ -49,7 +49,11 @@ fn save_folder(path: &Path, names: &[String], texts: &[String]) -> anyhow::Resul
     written.with_context(shown)
 }
 
-fn text(system: &System<'_>) -> anyhow::Result<String> {
+/// A system's rankings as the text of a run file.
+///
+/// # Errors
+/// When an id would break a run's columns.
+pub fn text(system: &System<'_>) -> anyhow::Result<String> {
     let tag = file_name(&system.name);
     let mut text = String::new();
     for ranking in &system.rankings {

@@ -328,6 +328,7 @@ impl CustomOp1 for Gelu {
 
 /// The error function, within 4e-7 (Abramowitz and Stegun, formula 7.1.26): erf x = 1 - (a1 t + ... + a5 t^5) exp(-x^2)
 /// with t = 1 / (1 + p x). Branch-free, so that a loop over it becomes vector instructions.
+#[inline(always)]
 pub fn erf(x: f32) -> f32 {
     const P: f32 = 0.327_591_1;
     const A: [f32; 5] = [0.254_829_6, -0.284_496_74, 1.421_413_7, -1.453_152, 1.061_405_4];
@@ -338,7 +339,8 @@ pub fn erf(x: f32) -> f32 {
 }
 
 /// exp for arguments at or below zero, within 2 units in the last place: 2^n times a polynomial on [-ln2/2, ln2/2].
-fn exp_of_negative(x: f32) -> f32 {
+#[inline(always)]
+pub fn exp_of_negative(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number.

@@ -8,7 +8,8 @@
 //! `config.json`: `{"model_type": "static_table", "dimensions": d, "vocab_size": v, "max_tokens": n or null}`;
 //! `tokenizer.json`; `model.safetensors` with `table` `[v, d]` (int8, f16, bf16 or f32) and, for int8, `scales` `[v]`
 //! (any float): the vector of token t is `scales[t] * table[t]`. The row of the unknown token may be zero, then unknown
-//! words do not count.
+//! words do not count. A float table may also be called `embedding.weight`, as sentence-transformers' `StaticEmbedding`
+//! calls it.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ use crate::weights::Weights;
 /// Texts handed to one thread at a time.
 #[cfg(not(target_arch = "wasm32"))]
 const CHUNK: usize = 256;
+
+/// What sentence-transformers calls the table.
+pub const SENTENCE_TRANSFORMERS_TABLE: &str = "embedding.weight";
 
 /// The `config.json` of a static table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,15 +137,27 @@ impl Encoder for StaticTable {
     }
 }
 
+/// All rows in f32, row-major: what training starts from.
+///
+/// # Errors
+/// A missing tensor, or one of another shape, by name.
+pub fn rows(weights: &Weights, config: &StaticTableConfig) -> Result<Vec<f32>> {
+    let rows = Rows::read(weights, config)?;
+    let mut table = vec![0.0; config.vocab_size * config.dimensions];
+    table.chunks_exact_mut(config.dimensions).enumerate().for_each(|(id, row)| rows.add(id, row));
+    Ok(table)
+}
+
 impl Rows {
     fn read(weights: &Weights, config: &StaticTableConfig) -> Result<Self> {
         let shape = [config.vocab_size, config.dimensions];
-        match weights.dtype("table")? {
+        let name = if weights.contains("table") { "table" } else { SENTENCE_TRANSFORMERS_TABLE };
+        match weights.dtype(name)? {
             safetensors::Dtype::I8 => Ok(Rows::Int8 {
-                table: weights.bytes_i8("table", &shape)?,
+                table: weights.bytes_i8(name, &shape)?,
                 scales: weights.floats("scales", &shape[..1])?,
             }),
-            _ => Ok(Rows::Float(weights.floats("table", &shape)?)),
+            _ => Ok(Rows::Float(weights.floats(name, &shape)?)),
         }
     }
 

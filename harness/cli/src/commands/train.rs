@@ -1,0 +1,345 @@
+//! `graded train`: graded lists in, an encoder in the sentence-transformers layout out.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::ProgressBar;
+use kernels::Matrix;
+use rayon::prelude::*;
+use scorer::Role;
+use serde_json::{Value, json};
+use trainer::batch::{Batches, Lists};
+use trainer::losses::{Embeddings, Loss, Targets};
+use trainer::{Model, Slopes, StepReport, TokenBatch, Trainer, Vectors, checkpoint};
+
+use super::Finished;
+use crate::arguments::Options;
+use crate::exit::Usage;
+use crate::recipe::{SystemChoice, TrainingFile, TrainingRecipe};
+use crate::report::{Cell, Report, Table};
+use crate::systems::saved_run;
+use crate::training::data::{self, TrainingSet};
+use crate::training::evaluation::HeldOut;
+use crate::training::folder::{Found, RunFolder};
+use crate::training::mining;
+use crate::{models, progress};
+
+/// Where progress is a line on stderr rather than a bar, how many of them there are.
+const LINES: u64 = 10;
+
+/// Flags of `graded train`.
+#[derive(Debug, Args)]
+pub struct Command {
+    /// The recipe: [data], [scorer], [loss], [batch], [mining], [training], [evaluation]
+    recipe: PathBuf,
+    /// The model's folder; while the run lasts, DIR.checkpoint stands beside it [default: the recipe's name]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on from DIR.checkpoint: the weights come out as if the run had never stopped
+    #[arg(long)]
+    resume: bool,
+}
+
+/// What was measured, and when.
+struct Measured {
+    when: String,
+    step: Option<u64>,
+    values: Vec<f64>,
+}
+
+/// What happened over the run's steps, for progress and report.
+struct Course {
+    started: Instant,
+    first_step: u64,
+    pairs: u64,
+    losses: Vec<(u64, f64)>,
+}
+
+/// Runs `graded train`.
+pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
+    let recipe = TrainingFile::read(&command.recipe)?
+        .complete(options.seed)
+        .with_context(|| command.recipe.display().to_string())?;
+    let digest = recipe.digest()?;
+    let out = match &command.out {
+        Some(out) => out.clone(),
+        None => PathBuf::from(command.recipe.file_stem().unwrap_or("model".as_ref())),
+    };
+    let folder = RunFolder::new(&out);
+    let found = folder.look(command.resume)?;
+    if let Found::Finished(record) = &found {
+        return already_done(record, &digest, &out);
+    }
+    let mut set = data::read(&recipe, options)?;
+    if let Some((system, rules)) = &recipe.mining {
+        let counts = mining::mine(&mut set, &SystemChoice::parse(system)?, rules, options)?;
+        set.notes.push(format!("mined {} negatives from {system}", counts.mined));
+    }
+    set.lists.check(&recipe.loss)?;
+    set.notes.iter().for_each(|note| progress::say(options, note));
+    let model = Model::from_bundle(models::bundle(&recipe.file.scorer.encoder)?, &recipe.model)
+        .with_context(|| recipe.file.scorer.encoder.clone())?;
+    Run { recipe: &recipe, digest, set: &set, folder, options }.train(model, found, &out)
+}
+
+/// One run and what it stands on.
+struct Run<'a> {
+    recipe: &'a TrainingRecipe,
+    digest: String,
+    set: &'a TrainingSet,
+    folder: RunFolder,
+    options: &'a Options,
+}
+
+impl Run<'_> {
+    fn train(&self, model: Model, found: Found, out: &std::path::Path) -> anyhow::Result<Finished> {
+        let ids = Ids::new(&model, &self.set.lists)?;
+        let mut batches = Batches::new(&self.set.lists, self.recipe.file.batch.clone())?;
+        let settings = self.recipe.options(batches.per_epoch());
+        let steps = settings.schedule.steps;
+        let mut trainer = Trainer::new(model, self.recipe.loss.starting_parameters(), settings)?;
+        let held_out = self.set.held_out.as_ref().map(|set| HeldOut::new(set, self.recipe, self.options));
+        let mut measured = Vec::new();
+        if let Some(held_out) = &held_out {
+            measured.push(Measured { when: "bm25".into(), step: None, values: held_out.measure(&held_out.bm25()?)? });
+            let before = held_out.measure(&held_out.answer("before", &trainer.model)?)?;
+            measured.push(Measured { when: "before".into(), step: Some(0), values: before });
+        }
+        if let Found::Checkpoint(bytes) = &found {
+            checkpoint::restore(&mut trainer, &self.digest, bytes)?;
+            progress::say(self.options, format!("goes on after step {} of {steps}", trainer.steps_taken()));
+        }
+        let bar = progress::bar(self.options, "training", steps);
+        let mut course = Course { started: Instant::now(), first_step: trainer.steps_taken(), pairs: 0, losses: Vec::new() };
+        bar.set_position(course.first_step);
+        bar.reset_eta();
+        let accumulate = self.recipe.file.training.accumulate;
+        let pairs = std::cell::Cell::new(0u64);
+        let learned: Vec<bool> = self.recipe.loss.parameters().iter().map(|parameter| parameter.learned).collect();
+        trainer.train(
+            |step| {
+                let numbers = step * accumulate..(step + 1) * accumulate;
+                let drawn = numbers.map(|number| Ok(batches.batch(number)?)).collect::<anyhow::Result<Vec<_>>>()?;
+                pairs.set(drawn.iter().map(|batch| batch.targets.pairs().count() as u64).sum());
+                Ok(drawn.into_iter().map(|batch| ids.batch(batch)).collect())
+            },
+            |vectors, targets: &Targets| slopes(&self.recipe.loss, &learned, vectors, targets),
+            |trainer, report| {
+                course.pairs += pairs.get();
+                self.after_step(trainer, report, &mut course, &bar, held_out.as_ref(), &mut measured)
+            },
+        )?;
+        bar.finish_and_clear();
+        self.finish(&trainer, &course, held_out.as_ref(), measured, out)
+    }
+
+    fn after_step(
+        &self,
+        trainer: &Trainer,
+        report: StepReport,
+        course: &mut Course,
+        bar: &ProgressBar,
+        held_out: Option<&HeldOut<'_>>,
+        measured: &mut Vec<Measured>,
+    ) -> anyhow::Result<()> {
+        let table = &self.recipe.file.training;
+        let steps = trainer.options().schedule.steps;
+        course.losses.push((report.step, report.loss));
+        let line = course.line(report);
+        bar.set_message(line.clone());
+        bar.inc(1);
+        if bar.is_hidden() && (report.step.is_multiple_of(steps.div_ceil(LINES)) || report.step == steps) {
+            let left = course.seconds_left(report.step, steps);
+            progress::say(self.options, format!("step {} of {steps}: {line}, {left:.0} s left", report.step));
+        }
+        let is_last = report.step == steps;
+        if table.checkpoint_every > 0 && report.step.is_multiple_of(table.checkpoint_every) && !is_last {
+            self.folder.save(&checkpoint::to_bytes(trainer, &self.digest))?;
+        }
+        if let Some(held_out) = held_out
+            && table.evaluate_every > 0
+            && report.step.is_multiple_of(table.evaluate_every)
+            && !is_last
+        {
+            let values = held_out.measure(&held_out.answer("now", &trainer.model)?)?;
+            measured.push(Measured { when: format!("step {}", report.step), step: Some(report.step), values });
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &self,
+        trainer: &Trainer,
+        course: &Course,
+        held_out: Option<&HeldOut<'_>>,
+        mut measured: Vec<Measured>,
+        out: &std::path::Path,
+    ) -> anyhow::Result<Finished> {
+        let mut run = None;
+        if let Some(held_out) = held_out {
+            let answer = held_out.answer("trained", &trainer.model)?;
+            let (when, step) = ("trained".to_owned(), Some(trainer.steps_taken()));
+            measured.push(Measured { when, step, values: held_out.measure(&answer)? });
+            run = Some(saved_run::text(&answer)?);
+        }
+        let table = self.table(&measured, held_out);
+        let mut record = self.record(trainer, course, &measured);
+        let bundle = trainer.model.to_bundle(&self.card(&record, &table)?)?;
+        record["model"] = bundle.digest().into();
+        self.folder.finish(&bundle, &record, run.as_deref())?;
+        record["out"] = out.display().to_string().into();
+        progress::say(self.options, format!("{}: the trained model, {}", out.display(), course.speed()));
+        Ok(Report { tables: vec![table], json: record, lines: Vec::new() }.into())
+    }
+
+    fn table(&self, measured: &[Measured], held_out: Option<&HeldOut<'_>>) -> Table {
+        let names = self.recipe.measures.iter().map(ToString::to_string);
+        let mut table = Table::new(std::iter::once("model".to_owned()).chain(names));
+        table.title = held_out.map(|held_out| format!("{} held-out queries", held_out.queries()));
+        for row in measured {
+            let values = row.values.iter().map(|&value| Cell::Value(value));
+            table.push(std::iter::once(Cell::text(&row.when)).chain(values).collect());
+        }
+        if measured.is_empty() {
+            table.notes.push("no query was held out, so nothing was measured".to_owned());
+        }
+        table
+    }
+
+    fn record(&self, trainer: &Trainer, course: &Course, measured: &[Measured]) -> Value {
+        let names: Vec<String> = self.recipe.measures.iter().map(ToString::to_string).collect();
+        let rows = measured.iter().map(|row| {
+            let values: serde_json::Map<String, Value> =
+                names.iter().cloned().zip(row.values.iter().map(|&value| json!(value))).collect();
+            json!({"model": row.when, "step": row.step, "measures": values})
+        });
+        let parameters = self.recipe.loss.parameters();
+        let learned: serde_json::Map<String, Value> = parameters
+            .iter()
+            .zip(&trainer.loss_parameters)
+            .map(|(parameter, &value)| (parameter.name.to_owned(), json!(value)))
+            .collect();
+        let data = &self.set.learned;
+        json!({
+            "recipe": self.digest,
+            "base": trainer.model.base().digest(),
+            "loss": self.recipe.loss.name(),
+            "loss_parameters": learned,
+            "data": {
+                "name": data.name,
+                "fingerprint": crate::collections::fingerprint(data),
+                "queries": self.set.lists.queries().len(),
+                "documents": self.set.lists.documents().len(),
+                "notes": self.set.notes,
+            },
+            "seed": self.recipe.seed,
+            "steps": trainer.steps_taken(),
+            "first_loss": course.losses.first().map(|(_, loss)| loss),
+            "last_loss": course.losses.last().map(|(_, loss)| loss),
+            "losses": course.losses,
+            "seconds": course.started.elapsed().as_secs_f64(),
+            "pairs_per_second": course.pairs_per_second(),
+            "held_out": rows.collect::<Vec<_>>(),
+        })
+    }
+
+    fn card(&self, record: &Value, table: &Table) -> anyhow::Result<String> {
+        let mut measures = Vec::new();
+        let only = Report { tables: vec![table.clone()], ..Report::default() };
+        only.write(crate::report::Format::Markdown, &mut measures)?;
+        let data = &record["data"];
+        Ok(format!(
+            "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\ntags:\n- sentence-transformers\n- \
+             graded-relevance\n---\n\n# A search encoder trained on graded relevance\n\nTrained by `graded train` with the \
+             loss `{loss}` for {steps} steps on {queries} queries and {documents} documents of {name}, starting from \
+             `{base}` (digest {base_digest}).\nBase model and data keep their own licences, which hold for this model \
+             too.\n\n## Held-out measures\n\n{measures}\n## Recipe\n\nDigest {digest}.\n\n```toml\n{recipe}```\n",
+            loss = self.recipe.loss.name(),
+            steps = record["steps"],
+            queries = data["queries"],
+            documents = data["documents"],
+            name = self.set.learned.name,
+            base = self.recipe.file.scorer.encoder,
+            base_digest = &record["base"].as_str().unwrap_or_default(),
+            measures = String::from_utf8_lossy(&measures),
+            digest = self.digest,
+            recipe = self.recipe.to_toml()?,
+        ))
+    }
+}
+
+impl Course {
+    fn pairs_per_second(&self) -> f64 {
+        self.pairs as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn seconds_left(&self, step: u64, steps: u64) -> f64 {
+        let done = (step - self.first_step).max(1) as f64;
+        self.started.elapsed().as_secs_f64() / done * (steps - step) as f64
+    }
+
+    fn line(&self, report: StepReport) -> String {
+        let (loss, rate) = (report.loss, report.learning_rate);
+        format!("loss {loss:.4}, learning rate {rate:.1e}, {:.0} pairs/s", self.pairs_per_second())
+    }
+
+    fn speed(&self) -> String {
+        let steps = self.losses.len();
+        format!("{steps} steps in {:.1} s, {:.0} pairs/s", self.started.elapsed().as_secs_f64(), self.pairs_per_second())
+    }
+}
+
+/// The ids of every text of the lists.
+struct Ids {
+    queries: Vec<Vec<u32>>,
+    documents: Vec<Vec<u32>>,
+}
+
+impl Ids {
+    fn new(model: &Model, lists: &Lists) -> anyhow::Result<Self> {
+        let of = |texts: &[trainer::batch::NamedText], role| {
+            let ids = texts.par_iter().map(|text| Ok(model.ids(&text.text, role)?));
+            ids.collect::<anyhow::Result<Vec<_>>>()
+        };
+        Ok(Self { queries: of(lists.queries(), Role::Query)?, documents: of(lists.documents(), Role::Document)? })
+    }
+
+    fn batch(&self, batch: trainer::batch::Batch) -> TokenBatch<Targets> {
+        let pick = |all: &[Vec<u32>], numbers: &[u32]| numbers.iter().map(|&at| all[at as usize].clone()).collect();
+        TokenBatch {
+            queries: pick(&self.queries, &batch.queries),
+            documents: pick(&self.documents, &batch.documents),
+            targets: batch.targets,
+        }
+    }
+}
+
+/// The loss in the training loop's terms; what is not learned has no slope.
+fn slopes(loss: &Loss, learned: &[bool], vectors: Vectors<'_>, targets: &Targets) -> Result<Slopes, String> {
+    let (queries, documents, width) = (vectors.queries, vectors.documents, vectors.width);
+    let embeddings = Embeddings {
+        queries: Matrix::new("queries", queries, queries.len() / width, width).map_err(|error| error.to_string())?,
+        documents: Matrix::new("documents", documents, documents.len() / width, width)
+            .map_err(|error| error.to_string())?,
+    };
+    let found = loss.gradients(embeddings, targets, vectors.parameters).map_err(|error| error.to_string())?;
+    let parameters = found.parameters.iter().zip(learned).map(|(slope, learned)| if *learned { *slope } else { 0.0 });
+    Ok(Slopes {
+        value: found.value,
+        queries: found.queries,
+        documents: found.documents,
+        parameters: parameters.collect(),
+    })
+}
+
+fn already_done(record: &Value, digest: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
+    if record["recipe"] != digest {
+        let out = out.display();
+        return Err(Usage::error(format!("{out}: the finished run of another recipe; another --out starts anew")));
+    }
+    let mut table = Table::default();
+    table.notes.push(format!("{}: this run is finished", out.display()));
+    Ok(Report { tables: vec![table], json: record.clone(), lines: Vec::new() }.into())
+}

@@ -1,0 +1,473 @@
+//! The recipe of a training run: `[claim] [data] [scorer] [loss] [batch] [mining] [training] [evaluation]`.
+//!
+//! [`TrainingFile`] is what the file says (unknown keys refused), [`TrainingRecipe`] what will be done; its digest goes
+//! into every checkpoint and model card.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use relevance::{Measure, parse_measures};
+use scorer::pooling::Pooling;
+use scorer::template::Template;
+use serde::{Deserialize, Serialize};
+use trainer::batch::{BatchPlan, Mining};
+use trainer::encoder::bert::Adaptation;
+use trainer::guards::GuardOptions;
+use trainer::losses::Loss;
+use trainer::optimizer::AdamWOptions;
+use trainer::schedule::{Decay, Schedule};
+use trainer::{ModelOptions, TrainingOptions};
+
+use super::written::Claim;
+use crate::exit::Usage;
+
+/// What is measured on held-out queries where nothing else is said.
+const DEFAULT_MEASURES: &str = "nDCG@10 R@100 AP(rel=1) AP(rel=2) AP(rel=3)";
+
+/// A training recipe as written: `[data]`, `[scorer]` and `[loss]` must be there, everything else has a default.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingFile {
+    /// What the recipe is meant to show.
+    #[serde(default)]
+    pub claim: Claim,
+    /// What is learned from, and what is held out.
+    pub data: TrainingData,
+    /// What is trained.
+    pub scorer: TrainedScorer,
+    /// `name = "h_infonce"` and the loss's own settings.
+    pub loss: toml::Table,
+    /// How batches are put together.
+    #[serde(default)]
+    pub batch: BatchPlan,
+    /// Hard negatives: `system = "bm25"` or an encoder, and the rules of mining. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mining: Option<toml::Table>,
+    /// How long, how fast.
+    #[serde(default)]
+    pub training: TrainingTable,
+    /// How the held-out queries are measured.
+    #[serde(default)]
+    pub evaluation: HeldOutEvaluation,
+}
+
+/// `[data]` of a training recipe.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingData {
+    /// A collection's name or folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// The split whose judgments are learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// A file of labelled pairs with texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PathBuf>,
+    /// A rater of the collection whose grades are the teacher's scores, for losses that learn from a teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
+    /// Take out queries whose lists say nothing to the loss (no positive, one grade only) instead of refusing them.
+    pub drop_silent: bool,
+    /// Queries that are not learned from but measured on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
+}
+
+/// What is held out: one of a fold, a share, a split, a dataset.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeldOut {
+    /// The queries are cut into so many folds of nearly equal size, by seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
+    /// The fold that is held out, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<usize>,
+    /// This share of the queries is held out, drawn by seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// Another split of the same collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// Another collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// The seed of folds and share; the same cut for every seed of training.
+    pub seed: u64,
+}
+
+/// `[scorer]` of a training recipe.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainedScorer {
+    /// Where training starts: `embedded`, a pulled model, a bundle's path.
+    pub encoder: String,
+    /// Tokens per text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// `mean`, `cls`, `last`, `mean-sqrt-length` or `weighted-mean`, instead of the bundle's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<String>,
+    /// Put before every query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_prompt: Option<String>,
+    /// Put before every document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_prompt: Option<String>,
+    /// Keep the embeddings as they are.
+    pub freeze_embeddings: bool,
+    /// Keep the embeddings and so many of the first layers as they are.
+    pub freeze_layers: usize,
+    /// Train low-rank adapters only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
+}
+
+/// `[scorer.lora]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Rows of the small maps.
+    pub rank: usize,
+    /// The change is scaled by `alpha / rank`.
+    pub alpha: f32,
+    /// Which maps: `query`, `key`, `value`, `attention.output`, `intermediate`, `output`.
+    #[serde(default = "usual_targets")]
+    pub targets: Vec<String>,
+}
+
+fn usual_targets() -> Vec<String> {
+    ["query", "value"].map(str::to_owned).into()
+}
+
+/// `[training]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingTable {
+    /// Steps of the run; instead of epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Times that every list is seen; 1 where neither is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u64>,
+    /// The highest rate.
+    pub learning_rate: f64,
+    /// The highest rate of what a loss learns.
+    pub loss_learning_rate: f64,
+    /// Steps of the rising line; a tenth of the run where not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u64>,
+    /// `constant`, `linear` or `cosine`.
+    pub decay: Decay,
+    /// AdamW's memory of the mean.
+    pub beta1: f64,
+    /// AdamW's memory of the square.
+    pub beta2: f64,
+    /// Added to AdamW's root.
+    pub epsilon: f64,
+    /// Pull of matrices towards zero.
+    pub weight_decay: f64,
+    /// The longest gradient that is followed in full; 0 for no limit.
+    pub clip_norm: f64,
+    /// Share of values that fall away.
+    pub dropout: f32,
+    /// Batches whose gradients are averaged into one step.
+    pub accumulate: u64,
+    /// Tokens that go through the network at once.
+    pub chunk_tokens: usize,
+    /// A batch of at most so many tokens is encoded once, a larger one twice: the lever on memory.
+    pub tape_tokens: usize,
+    /// Steps between checkpoints; 0 for none.
+    pub checkpoint_every: u64,
+    /// Steps between evaluations; 0 for before and after only.
+    pub evaluate_every: u64,
+    /// The seed of everything drawn; the command line's where not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// When to stop a run that has gone wrong.
+    pub guards: GuardOptions,
+}
+
+impl Default for TrainingTable {
+    fn default() -> Self {
+        let adamw = AdamWOptions::default();
+        Self {
+            steps: None,
+            epochs: None,
+            learning_rate: 2e-5,
+            loss_learning_rate: 1e-3,
+            warmup_steps: None,
+            decay: Decay::Linear,
+            beta1: adamw.beta1,
+            beta2: adamw.beta2,
+            epsilon: adamw.epsilon,
+            weight_decay: adamw.weight_decay,
+            clip_norm: 1.0,
+            dropout: 0.0,
+            accumulate: 1,
+            chunk_tokens: 2048,
+            tape_tokens: 16_384,
+            checkpoint_every: 100,
+            evaluate_every: 0,
+            seed: None,
+            guards: GuardOptions::default(),
+        }
+    }
+}
+
+/// `[evaluation]` of a training recipe.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeldOutEvaluation {
+    /// The measures, in the order they are printed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measures: Option<Vec<String>>,
+    /// Rank only the documents judged for each query; labelled pairs: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_candidates: Option<bool>,
+    /// How many documents are retrieved for a query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+}
+
+/// A complete training recipe.
+#[derive(Clone, Debug)]
+pub struct TrainingRecipe {
+    /// The file with everything filled in.
+    pub file: TrainingFile,
+    /// The loss.
+    pub loss: Loss,
+    /// The system whose rankings negatives are mined from, and the rules.
+    pub mining: Option<(String, Mining)>,
+    /// How the model is opened.
+    pub model: ModelOptions,
+    /// The measures on held-out queries.
+    pub measures: Vec<Measure>,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl TrainingFile {
+    /// Whether the text of a recipe is one of training rather than of evaluation.
+    pub fn is_training(text: &str) -> bool {
+        text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("loss") || table.contains_key("training"))
+    }
+
+    /// Reads a training recipe.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no training recipe; names file, line and what was expected.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = super::written::read_text(path)?;
+        super::written::parse_toml(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Completes the recipe. `seed` is the command line's.
+    ///
+    /// # Errors
+    /// When a name is unknown, a number out of range, or two keys exclude each other; says which key.
+    pub fn complete(mut self, seed: u64) -> anyhow::Result<TrainingRecipe> {
+        let seed = *self.training.seed.get_or_insert(seed);
+        if self.batch.seed == 0 {
+            self.batch.seed = seed;
+        }
+        self.batch.check().map_err(|error| Usage::error(format!("batch: {error}")))?;
+        let loss: Loss = table("loss", self.loss.clone())?;
+        loss.check().map_err(|error| Usage::error(format!("loss: {error}")))?;
+        self.loss = toml::Table::try_from(&loss)?;
+        let mining = self.complete_mining(seed)?;
+        if self.data.dataset.is_some() == self.data.pairs.is_some() {
+            return Err(Usage::error("data: expected either dataset or pairs"));
+        }
+        if let Some(held_out) = &self.data.held_out {
+            held_out.check()?;
+        }
+        if self.training.steps.is_some() && self.training.epochs.is_some() {
+            return Err(Usage::error("training: expected steps or epochs, found both"));
+        }
+        if self.training.accumulate == 0 {
+            return Err(Usage::error("training.accumulate: expected at least 1, found 0"));
+        }
+        let model = self.model_options(seed)?;
+        let names = self.evaluation.measures.clone().map(|names| names.join(" "));
+        let measures = parse_measures(names.as_deref().unwrap_or(DEFAULT_MEASURES))
+            .map_err(|error| Usage::error(format!("evaluation.measures: {error}")))?;
+        self.evaluation.measures = Some(measures.iter().map(ToString::to_string).collect());
+        let recipe = TrainingRecipe { file: self, loss, mining, model, measures, seed };
+        // What does not depend on the data is refused before the data is read.
+        recipe.options(1).check()?;
+        Ok(recipe)
+    }
+
+    fn complete_mining(&mut self, seed: u64) -> anyhow::Result<Option<(String, Mining)>> {
+        let Some(mut written) = self.mining.clone() else { return Ok(None) };
+        let system = match written.remove("system") {
+            Some(toml::Value::String(system)) => system,
+            _ => return Err(Usage::error("mining.system: expected \"bm25\" or an encoder")),
+        };
+        let mut mining: Mining = table("mining", written)?;
+        if mining.seed == 0 {
+            mining.seed = seed;
+        }
+        mining.check().map_err(|error| Usage::error(format!("mining: {error}")))?;
+        let mut complete = toml::Table::try_from(&mining)?;
+        complete.insert("system".to_owned(), system.clone().into());
+        self.mining = Some(complete);
+        Ok(Some((system, mining)))
+    }
+
+    fn model_options(&self, seed: u64) -> anyhow::Result<ModelOptions> {
+        let scorer = &self.scorer;
+        if scorer.encoder.is_empty() {
+            return Err(Usage::error("scorer.encoder: expected `embedded`, a pulled model or a bundle's path"));
+        }
+        let pooling = scorer.pooling.as_deref().map(pooling).transpose()?;
+        let prompt = |prompt: &Option<String>| prompt.clone().unwrap_or_default();
+        let prompts = (scorer.query_prompt.is_some() || scorer.document_prompt.is_some()).then(|| Template {
+            query_prompt: prompt(&scorer.query_prompt),
+            document_prompt: prompt(&scorer.document_prompt),
+        });
+        let lora = scorer.lora.clone().map(|Lora { rank, alpha, targets }| Adaptation { rank, alpha, targets });
+        Ok(ModelOptions {
+            max_tokens: scorer.max_tokens,
+            pooling,
+            prompts,
+            lora,
+            freeze_embeddings: scorer.freeze_embeddings,
+            freeze_layers: scorer.freeze_layers,
+            seed,
+        })
+    }
+}
+
+impl HeldOut {
+    fn check(&self) -> anyhow::Result<()> {
+        let ways = [self.folds.is_some(), self.share.is_some(), self.split.is_some(), self.dataset.is_some()];
+        if ways.into_iter().filter(|way| *way).count() != 1 {
+            return Err(Usage::error("data.held_out: expected one of folds with fold, share, split, dataset"));
+        }
+        if let Some(folds) = self.folds
+            && (folds < 2 || self.fold.is_none_or(|fold| fold >= folds))
+        {
+            return Err(Usage::error("data.held_out: expected folds of at least 2, and a fold below that"));
+        }
+        if let Some(share) = self.share.filter(|share| !(*share > 0.0 && *share < 1.0)) {
+            return Err(Usage::error(format!("data.held_out.share: expected a share between 0 and 1, found {share}")));
+        }
+        Ok(())
+    }
+}
+
+impl TrainingRecipe {
+    /// How the run goes, when an epoch has `batches` batches.
+    pub fn options(&self, batches: u64) -> TrainingOptions {
+        let table = &self.file.training;
+        let per_epoch = batches.div_ceil(table.accumulate).max(1);
+        let steps = table.steps.unwrap_or_else(|| table.epochs.unwrap_or(1) * per_epoch);
+        TrainingOptions {
+            schedule: Schedule {
+                peak: table.learning_rate,
+                warmup_steps: table.warmup_steps.unwrap_or(steps / 10),
+                steps,
+                decay: table.decay,
+            },
+            adamw: AdamWOptions {
+                beta1: table.beta1,
+                beta2: table.beta2,
+                epsilon: table.epsilon,
+                weight_decay: table.weight_decay,
+            },
+            loss_learning_rate: table.loss_learning_rate,
+            clip_norm: (table.clip_norm != 0.0).then_some(table.clip_norm),
+            dropout: table.dropout,
+            seed: self.seed,
+            chunk_tokens: table.chunk_tokens,
+            tape_tokens: table.tape_tokens,
+            guards: table.guards,
+        }
+    }
+
+    /// The completed recipe as TOML.
+    ///
+    /// # Errors
+    /// When a path in it is not UTF-8.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string(&self.file)?)
+    }
+
+    /// A digest of what the recipe does, without the words of `[claim]` and without what changes nothing of the result
+    /// (how often it is saved).
+    ///
+    /// # Errors
+    /// When a path in it is not UTF-8.
+    pub fn digest(&self) -> anyhow::Result<String> {
+        let mut done = TrainingFile { claim: Claim::default(), ..self.file.clone() };
+        done.training.checkpoint_every = 0;
+        done.training.evaluate_every = 0;
+        Ok(blake3::hash(toml::to_string(&done)?.as_bytes()).to_hex().to_string())
+    }
+}
+
+fn table<T: serde::de::DeserializeOwned>(key: &str, written: toml::Table) -> anyhow::Result<T> {
+    written.try_into().map_err(|error: toml::de::Error| Usage::error(format!("{key}: {}", error.message())))
+}
+
+fn pooling(name: &str) -> anyhow::Result<Pooling> {
+    Ok(match name {
+        "mean" => Pooling::Mean,
+        "cls" => Pooling::Cls,
+        "last" => Pooling::Last,
+        "mean-sqrt-length" => Pooling::MeanSqrtLength,
+        "weighted-mean" => Pooling::WeightedMean,
+        other => {
+            let expected = "mean, cls, last, mean-sqrt-length or weighted-mean";
+            return Err(Usage::error(format!("scorer.pooling: expected {expected}, found {other}")));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const SMALL: &str = "[data]\ndataset = \"sample\"\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"\n";
+
+    fn complete(text: &str) -> anyhow::Result<TrainingRecipe> {
+        super::super::written::parse_toml::<TrainingFile>(text)?.complete(42)
+    }
+
+    #[test]
+    fn the_completed_form_completes_to_itself() {
+        let recipe = complete(SMALL).unwrap();
+        let again = complete(&recipe.to_toml().unwrap()).unwrap();
+        assert_eq!(recipe.to_toml().unwrap(), again.to_toml().unwrap());
+        assert_eq!(recipe.digest().unwrap(), again.digest().unwrap());
+    }
+
+    #[test]
+    fn the_digest_is_of_what_is_done() {
+        let digest = |more: &str| complete(&format!("{SMALL}{more}")).unwrap().digest().unwrap();
+        assert_eq!(digest("[training]\ncheckpoint_every = 7"), digest("[claim]\ntitle = \"a\""));
+        assert_ne!(digest("[training]\nsteps = 7"), digest(""));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_by_key() {
+        let refused = |text: &str| format!("{:#}", complete(text).unwrap_err());
+        let more = |more: &str| refused(&format!("{SMALL}{more}"));
+        assert!(more("temprature = 0.1").contains("temprature"), "{}", more("temprature = 0.1"));
+        assert!(more("temperature = -0.1").contains("temperature"));
+        assert!(more("[training]\nlearning_rate = 0.0").contains("learning_rate"));
+        assert!(more("[training]\nstep = 3").contains("step"));
+        assert!(more("[training]\nsteps = 3\nepochs = 1").contains("both"));
+        assert!(more("[batch]\nqueries = 0").contains("queries"));
+        assert!(more("[mining]\nfirst_rank = 1").contains("mining.system"));
+        assert!(more("[mining]\nsystem = \"bm25\"\nlast = 3").contains("last"));
+        assert!(more("[evaluation]\nmeasures = [\"nDGC@10\"]").contains("nDGC"));
+        assert!(refused("[data]\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"").contains("data"));
+        assert!(refused(&SMALL.replace("infonce", "inforce")).contains("inforce"));
+        assert!(refused(&SMALL.replace("\n[scorer]", "\nheld_out = { folds = 5, fold = 5 }\n[scorer]")).contains("fold"));
+    }
+}

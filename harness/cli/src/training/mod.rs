@@ -1,0 +1,6 @@
+//! What a training run needs of the world: its data, its hard negatives, its evaluations, its files.
+
+pub mod data;
+pub mod evaluation;
+pub mod folder;
+pub mod mining;
