@@ -5,6 +5,7 @@ pub mod data;
 pub mod doctor;
 pub mod evaluate;
 pub mod model;
+pub mod quantize;
 pub mod recipe;
 pub mod shell;
 

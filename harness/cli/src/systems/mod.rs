@@ -112,6 +112,20 @@ pub fn run<'c>(
     Ok(System { name: choice.to_string(), digest, rankings, seconds })
 }
 
+/// One encoder's rankings, in the task's query order.
+///
+/// # Errors
+/// When a text cannot be encoded.
+pub fn rank<'c>(
+    model: &models::Model,
+    task: &Task<'c>,
+    candidates: Candidates,
+    resources: Resources<'_>,
+) -> anyhow::Result<Vec<Ranking<'c>>> {
+    let found = dense::search(model, task, candidates, resources)?;
+    Ok(task.queries.iter().zip(found).map(|(query, hits)| task.ranking(query, hits)).collect())
+}
+
 /// Fuses the rankings of `systems`, query by query, into a system of its own.
 ///
 /// # Errors
