@@ -146,3 +146,20 @@ fn completions_and_manual_pages_come_from_the_binary() {
     let page = std::fs::read_to_string(folder.path("man/graded-evaluate.1")).unwrap();
     assert!(page.contains("measures"));
 }
+
+#[test]
+fn a_quantised_model_says_what_it_costs_and_evaluates_near_its_floats() {
+    let folder = Folder::new();
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../scorer/tests/fixtures/tiny_bert");
+    let made = folder.graded(["model", "quantize", tiny, "--out", "int8.bundle", "--format", "json"]).json();
+    let loss = &made["losses"][0];
+    assert_eq!((loss["collection"].as_str(), loss["queries"].as_u64()), (Some("sample"), Some(60)));
+    assert!(loss["least_cosine"].as_f64().unwrap() > 0.9, "{made}");
+    let found = folder.json("evaluate --dataset sample --encoder int8.bundle --measures nDCG@10");
+    assert_eq!(found["measures"]["nDCG@10"], loss["nDCG@10 8 bits"], "{found}");
+    let inspected = folder.run("model inspect int8.bundle").ok();
+    assert!(inspected.stdout.contains("bert_int8"), "{}", inspected.stdout);
+    assert!(inspected.stdout.contains("| sample | 60 |"), "{}", inspected.stdout);
+    folder.run("model quantize int8.bundle --out twice.bundle").refused(&["config.json", "bert_int8"]);
+    folder.run("model quantize embedded --out table.bundle").refused(&["config.json", "static_table"]);
+}

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG, MODULES, SENTENCE_BERT, WEIGHTS};
 use crate::encoder::bert::{Bert, BertConfig};
+use crate::encoder::quantized::{MODEL_TYPE, QuantizedBert};
 use crate::encoder::{Embeddings, Encoder, EncoderOptions, digest_with, normalize};
 use crate::error::{Result, ScorerError};
 use crate::pooling::Pooling;
@@ -15,15 +16,31 @@ use crate::template::{Role, Template};
 use crate::tokens::Tokens;
 use crate::weights::Weights;
 
-/// A transformer encoder with its tokenizer, prompts and pooling.
+/// A transformer encoder, in floats or in 8 bits, with its tokenizer, prompts and pooling.
 pub struct DualEncoder {
     tokens: Tokens,
     template: Template,
     lowercase: bool,
-    bert: Bert,
+    transformer: Transformer,
+    config: BertConfig,
     pooling: Pooling,
     batch_tokens: usize,
     digest: String,
+}
+
+enum Transformer {
+    Float(Bert),
+    Quantized(QuantizedBert),
+}
+
+impl Transformer {
+    /// Token vectors, `sum of lengths x hidden_size`.
+    fn forward(&self, packed: &[&[u32]]) -> Result<Vec<f32>> {
+        match self {
+            Transformer::Float(bert) => Ok(bert.forward(packed)?.flatten_all()?.to_vec1::<f32>()?),
+            Transformer::Quantized(bert) => bert.forward(packed),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -57,11 +74,18 @@ impl DualEncoder {
         let tokens = Tokens::from_bundle(bundle, true, Some(limit))?;
         check_vocabulary(&tokens, &config)?;
         let weights = Weights::from_bundle(bundle, WEIGHTS)?;
+        let transformer = match bundle.describe()?.model_type.as_str() {
+            MODEL_TYPE => {
+                Transformer::Quantized(QuantizedBert::from_weights(&config, &weights, options.instructions)?)
+            }
+            _ => Transformer::Float(Bert::from_weights(config.clone(), &weights)?),
+        };
         Ok(Self {
             tokens,
             template: Template::from_bundle(bundle)?,
             lowercase: file.do_lower_case,
-            bert: Bert::from_weights(config, &weights)?,
+            transformer,
+            config,
             pooling: Pooling::from_bundle(bundle)?,
             batch_tokens: options.batch_tokens,
             digest: digest_with(bundle, options.max_tokens),
@@ -73,9 +97,9 @@ impl DualEncoder {
         &self.tokens
     }
 
-    /// The transformer, for those who look at its configuration.
-    pub fn bert(&self) -> &Bert {
-        &self.bert
+    /// The transformer's configuration.
+    pub fn config(&self) -> &BertConfig {
+        &self.config
     }
 
     /// One vector of length 1 per sequence of ids, in order: what [`Encoder::encode`] does after tokenising.
@@ -121,7 +145,7 @@ impl DualEncoder {
 
     fn encode_batch(&self, batch: &[usize], sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
         let packed: Vec<&[u32]> = batch.iter().map(|&index| sequences[index].as_slice()).collect();
-        let hidden = self.bert.forward(&packed)?.flatten_all()?.to_vec1::<f32>()?;
+        let hidden = self.transformer.forward(&packed)?;
         let width = self.dimensions();
         let mut rest = hidden.as_slice();
         let mut vectors = Vec::with_capacity(batch.len() * width);
@@ -133,7 +157,7 @@ impl DualEncoder {
         Ok(vectors)
     }
 
-    fn ids(&self, text: &str, role: Role) -> Result<Vec<u32>> {
+    pub(crate) fn ids(&self, text: &str, role: Role) -> Result<Vec<u32>> {
         let text = self.template.apply(text, role);
         if self.lowercase { self.tokens.encode(&text.to_lowercase()) } else { self.tokens.encode(&text) }
     }
@@ -141,7 +165,7 @@ impl DualEncoder {
 
 impl Encoder for DualEncoder {
     fn dimensions(&self) -> usize {
-        self.bert.config().hidden_size
+        self.config.hidden_size
     }
 
     fn digest(&self) -> &str {

@@ -212,6 +212,33 @@ impl Encoder {
     /// [`Error::Empty`] for a sequence without ids, [`Error::Index`] for an id outside the vocabulary or a sequence of
     /// more ids than there are positions.
     pub fn forward(&self, sequences: &[&[u32]]) -> Result<Vec<f32>> {
+        self.forward_watched(sequences, &mut |_, _, _| {})
+    }
+
+    /// What the inputs of each layer's linear maps reach over the given sequences, from which `multipliers` are chosen.
+    ///
+    /// # Errors
+    /// Those of [`Encoder::forward`].
+    pub fn input_maxima(&self, sequences: &[&[u32]]) -> Result<Vec<InputMaxima>> {
+        let width = self.shape.width;
+        let mut maxima: Vec<InputMaxima> = Vec::new();
+        self.forward_watched(sequences, &mut |layer, site, inputs| {
+            if layer >= maxima.len() {
+                let none = vec![0.0; width];
+                maxima.push(InputMaxima { query_key_value: none.clone(), intermediate: none });
+            }
+            let maxima = match site {
+                Site::QueryKeyValue => &mut maxima[layer].query_key_value,
+                Site::Intermediate => &mut maxima[layer].intermediate,
+            };
+            for row in inputs.chunks_exact(width) {
+                maxima.iter_mut().zip(row).for_each(|(most, x)| *most = math::larger(*most, x.abs()));
+            }
+        })?;
+        Ok(maxima)
+    }
+
+    fn forward_watched(&self, sequences: &[&[u32]], look: &mut Look<'_>) -> Result<Vec<f32>> {
         check_sequences(&self.shape, sequences)?;
         let tokens = sequences.iter().map(|sequence| sequence.len()).sum::<usize>();
         let mut hidden = vec![0.0; tokens * self.shape.width];
@@ -220,41 +247,27 @@ impl Encoder {
                 let mut rest = hidden.as_mut_slice();
                 for sequence in sequences {
                     let (own, others) = rest.split_at_mut(sequence.len() * self.shape.width);
-                    scalar::forward(weights, sequence, own, &mut |_, _, _| {});
+                    scalar::forward(weights, sequence, own, look);
                     rest = others;
                 }
             }
-            Engine::Vector(vector) => vector.forward(sequences, &mut hidden),
+            Engine::Vector(vector) => vector.forward(sequences, &mut hidden, look),
         }
         Ok(hidden)
     }
 }
 
-/// What the inputs of each layer's linear maps reach over the given sequences, from which `multipliers` are chosen.
-/// Runs the plain loops, on any device to the same bits.
-///
-/// # Errors
-/// Those of [`Encoder::new`] and [`Encoder::forward`].
-pub fn input_maxima(weights: &Weights, sequences: &[&[u32]]) -> Result<Vec<InputMaxima>> {
-    weights.check()?;
-    check_sequences(&weights.shape, sequences)?;
-    let width = weights.shape.width;
-    let none = InputMaxima { query_key_value: vec![0.0; width], intermediate: vec![0.0; width] };
-    let mut maxima = vec![none; weights.layers.len()];
-    for sequence in sequences {
-        let mut hidden = vec![0.0; sequence.len() * width];
-        scalar::forward(weights, sequence, &mut hidden, &mut |layer, site, inputs| {
-            let maxima = match site {
-                scalar::Site::QueryKeyValue => &mut maxima[layer].query_key_value,
-                scalar::Site::Intermediate => &mut maxima[layer].intermediate,
-            };
-            for row in inputs.chunks_exact(width) {
-                maxima.iter_mut().zip(row).for_each(|(most, x)| *most = math::larger(*most, x.abs()));
-            }
-        });
-    }
-    Ok(maxima)
+/// Where the inputs of a linear map may be looked at.
+#[derive(Clone, Copy)]
+enum Site {
+    /// Before [`Layer::query_key_value`].
+    QueryKeyValue,
+    /// Before [`Layer::intermediate`].
+    Intermediate,
 }
+
+/// Is shown layer, place and rows of what goes into a layer's two blocks; layers come in order within a call's rows.
+type Look<'a> = dyn FnMut(usize, Site, &[f32]) + 'a;
 
 fn check_sequences(shape: &Shape, sequences: &[&[u32]]) -> Result<()> {
     for (entry, sequence) in sequences.iter().enumerate() {

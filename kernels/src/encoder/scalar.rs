@@ -1,25 +1,11 @@
 //! The definition: one text, one loop per formula, nothing packed or blocked.
 
 use super::math;
-use super::{Layer, Linear, Norm, Weights};
-
-/// Where the inputs of a linear map may be looked at.
-#[derive(Clone, Copy)]
-pub(super) enum Site {
-    /// Before [`Layer::query_key_value`].
-    QueryKeyValue,
-    /// Before [`Layer::intermediate`].
-    Intermediate,
-}
+use super::{Layer, Linear, Look, Norm, Site, Weights};
 
 /// The token vectors of one text. `hidden` is `ids.len() x width`. `look` is shown layer, place and values of what goes
 /// into a layer's two blocks.
-pub(super) fn forward(
-    weights: &Weights,
-    ids: &[u32],
-    hidden: &mut [f32],
-    look: &mut dyn FnMut(usize, Site, &[f32]),
-) {
+pub(super) fn forward(weights: &Weights, ids: &[u32], hidden: &mut [f32], look: &mut Look<'_>) {
     let width = weights.shape.width;
     for (place, (&id, row)) in ids.iter().zip(hidden.chunks_exact_mut(width)).enumerate() {
         let codes = &weights.words[id as usize * width..][..width];

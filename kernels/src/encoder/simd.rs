@@ -6,7 +6,7 @@
 
 use super::math;
 use super::packed::{Aligned, PANEL, PackedLinear, Portable, Product, TILE, place};
-use super::{Layer, Norm, Shape, Weights};
+use super::{Layer, Look, Norm, Shape, Site, Weights};
 use crate::device::InstructionSet;
 
 /// Tokens that go through a layer together (a longer text goes alone): their vectors stay in the second-level cache.
@@ -19,7 +19,7 @@ const MAX_ROWS: usize = 12;
 /// An encoder laid out for some instruction set.
 pub(super) trait Forward: Send + Sync {
     /// Ids that have been checked, packed; `hidden` has a row for each.
-    fn forward(&self, sequences: &[&[u32]], hidden: &mut [f32]);
+    fn forward(&self, sequences: &[&[u32]], hidden: &mut [f32], look: &mut Look<'_>);
 }
 
 /// Lays weights out for an instruction set that is available.
@@ -263,7 +263,7 @@ impl<M: Machine> Packed<M> {
         }
     }
 
-    fn run(&self, sequences: &[&[u32]], hidden: &mut [f32], scratch: &mut Scratch<M>) {
+    fn run(&self, sequences: &[&[u32]], hidden: &mut [f32], scratch: &mut Scratch<M>, look: &mut Look<'_>) {
         let (width, epsilon) = (self.shape.width, self.shape.epsilon);
         let mut rest = &mut *hidden;
         for ids in sequences {
@@ -272,8 +272,10 @@ impl<M: Machine> Packed<M> {
             unsafe { M::embed(&self.embeddings, ids, epsilon, own) };
             rest = others;
         }
-        for layer in &self.layers {
+        for (index, layer) in self.layers.iter().enumerate() {
+            look(index, Site::QueryKeyValue, hidden);
             self.attention_block(layer, sequences, hidden, scratch);
+            look(index, Site::Intermediate, hidden);
             self.feed_forward_block(layer, hidden, scratch);
         }
     }
@@ -324,7 +326,7 @@ impl<M: Machine> Packed<M> {
 }
 
 impl<M: Machine> Forward for Packed<M> {
-    fn forward(&self, sequences: &[&[u32]], hidden: &mut [f32]) {
+    fn forward(&self, sequences: &[&[u32]], hidden: &mut [f32], look: &mut Look<'_>) {
         let width = self.shape.width;
         let chunks = chunks(sequences);
         let tokens = chunks.iter().map(|chunk| length(chunk)).max().unwrap_or(0);
@@ -333,7 +335,7 @@ impl<M: Machine> Forward for Packed<M> {
         let mut rest = hidden;
         for chunk in chunks {
             let (own, others) = rest.split_at_mut(length(chunk) * width);
-            self.run(chunk, own, &mut scratch);
+            self.run(chunk, own, &mut scratch, look);
             rest = others;
         }
     }

@@ -245,7 +245,10 @@ fn input_maxima_are_what_goes_into_the_linear_maps() {
     let weights = weights(shape(32, 4, 64), 2);
     let texts = [ids(1, 9), ids(2, 30)];
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let maxima = input_maxima(&weights, &texts).unwrap();
+    let maxima = Encoder::on(weights.clone(), None).unwrap().input_maxima(&texts).unwrap();
+    for (name, engine) in engines(&weights) {
+        assert_eq!(engine.input_maxima(&texts).unwrap(), maxima, "{name}");
+    }
     // What goes into a layer is what an encoder without that layer gives.
     for (layer, maxima) in maxima.iter().enumerate() {
         let mut shorter = weights.clone();

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod label;
 pub mod model;
+pub mod quantize;
 pub mod recipe;
 pub mod runs;
 pub mod shell;

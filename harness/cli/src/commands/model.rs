@@ -1,4 +1,4 @@
-//! `graded model`: encoders as files: what there is, what is in one, fetching, packing, distilling.
+//! `graded model`: encoders as files: what there is, what is in one, fetching, packing, distilling, quantising.
 
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,8 @@ pub enum Command {
     Distill(Distill),
     /// Fit the head that makes an encoder a labeler, on pairs with human grades
     Calibrate(Calibrate),
+    /// Bring a transformer into 8 bits: a quarter of the bytes, the same vectors on every machine and in the browser
+    Quantize(super::quantize::Quantize),
 }
 
 /// Flags of `graded model distill`.
@@ -94,6 +96,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         Command::Export { bundle, out } => export(bundle, out),
         Command::Distill(command) => distill(command, options),
         Command::Calibrate(command) => calibrate::run(command, options),
+        Command::Quantize(command) => super::quantize::run(command, options),
     }
 }
 
@@ -145,7 +148,7 @@ fn distill(command: &Distill, options: &Options) -> anyhow::Result<Finished> {
     write_bundle(&command.teacher, &bundle, &command.out)
 }
 
-fn read_text(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).map_err(|error| Usage::error(format!("{}: {error}", path.display())))
 }
 
@@ -156,15 +159,15 @@ fn export(name: &str, out: &Path) -> anyhow::Result<Finished> {
 fn write_bundle(name: &str, bundle: &Bundle, out: &Path) -> anyhow::Result<Finished> {
     let bytes = bundle.to_bytes();
     cache::write_whole(out, &bytes)?;
+    Ok(Report::of_rows(bundle_table(name, bundle, bytes.len(), out)).into())
+}
+
+/// What was written where.
+pub(super) fn bundle_table(name: &str, bundle: &Bundle, bytes: usize, out: &Path) -> Table {
     let mut table = Table::new(["bundle", "file", "bytes", "digest"]);
     let file = out.display().to_string();
-    table.push(vec![
-        Cell::text(name),
-        Cell::text(file),
-        Cell::count(bytes.len()),
-        Cell::text(bundle.digest()),
-    ]);
-    Ok(Report::of_rows(table).into())
+    table.push(vec![Cell::text(name), Cell::text(file), Cell::count(bytes), Cell::text(bundle.digest())]);
+    table
 }
 
 fn inspect(name: &str) -> anyhow::Result<Finished> {

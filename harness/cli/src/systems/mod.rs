@@ -124,10 +124,23 @@ pub fn run_model<'c>(
     resources: Resources<'_>,
 ) -> anyhow::Result<System<'c>> {
     let started = Instant::now();
-    let found = dense::search(model, task, candidates, resources)?;
-    let rankings = task.queries.iter().zip(found).map(|(query, hits)| task.ranking(query, hits)).collect();
+    let rankings = rank(model, task, candidates, resources)?;
     let digest = Some(model.encoder.digest().to_owned());
     Ok(System { name: name.to_owned(), digest, rankings, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// One encoder's rankings, in the task's query order.
+///
+/// # Errors
+/// When a text cannot be encoded.
+pub fn rank<'c>(
+    model: &models::Model,
+    task: &Task<'c>,
+    candidates: Candidates,
+    resources: Resources<'_>,
+) -> anyhow::Result<Vec<Ranking<'c>>> {
+    let found = dense::search(model, task, candidates, resources)?;
+    Ok(task.queries.iter().zip(found).map(|(query, hits)| task.ranking(query, hits)).collect())
 }
 
 /// Fuses the rankings of `systems`, query by query, into a system of its own.

@@ -90,7 +90,7 @@ pub fn distill(
     let mut settings: Value = serde_json::from_slice(teacher.require(TOKENIZER)?)
         .map_err(|error| ScorerError::BadConfig { file: TOKENIZER.into(), reason: error.to_string() })?;
     let vocabulary = Vocabulary::choose(&encoder, &settings, options)?;
-    let width = encoder.bert().config().hidden_size;
+    let width = encoder.config().hidden_size;
     if !(1..=width).contains(&options.dimensions) {
         let reason = format!("{} dimensions from a teacher of {width}", options.dimensions);
         return Err(ScorerError::BadArgument(reason));

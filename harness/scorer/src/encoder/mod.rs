@@ -1,8 +1,10 @@
 //! Texts -> unit vectors: the trait, and the door through which a bundle becomes an encoder.
 
 pub mod bert;
+pub mod quantized;
 pub mod static_table;
 
+use kernels::InstructionSet;
 use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG};
@@ -20,8 +22,8 @@ pub trait Encoder: Send + Sync {
     fn digest(&self) -> &str;
 
     /// One vector per text, in order. A text without a known token gives the zero vector (static table) or the vector of
-    /// its special tokens alone (transformer). A vector does not depend on the texts beside it, beyond the rounding of
-    /// the matrix products (below 1e-6 per element).
+    /// its special tokens alone (transformer). A vector does not depend on the texts beside it, for a float transformer
+    /// beyond the rounding of the matrix products (below 1e-6 per element).
     ///
     /// # Errors
     /// Only if the tokenizer or the tensor library fails.
@@ -60,15 +62,30 @@ pub struct EncoderOptions {
     pub max_tokens: Option<usize>,
     /// Tokens that go through the transformer at once: the lever on memory (about 20 KiB per token for MiniLM).
     pub batch_tokens: usize,
+    /// Where an 8-bit transformer runs; no other bundle looks at it, and no result depends on it.
+    pub instructions: Instructions,
+}
+
+/// The instructions an 8-bit transformer uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Instructions {
+    /// The fastest this processor has.
+    #[default]
+    Best,
+    /// The plain loops that define the result.
+    Scalar,
+    /// A named set, refused where it is missing.
+    Set(InstructionSet),
 }
 
 impl Default for EncoderOptions {
     fn default() -> Self {
-        Self { max_tokens: None, batch_tokens: 2048 }
+        Self { max_tokens: None, batch_tokens: 2048, instructions: Instructions::Best }
     }
 }
 
-/// The encoder of a bundle: a transformer (`"model_type": "bert"`) or a static table (`"static_table"`).
+/// The encoder of a bundle: a transformer (`"model_type": "bert"`, or `"bert_int8"` in 8 bits) or a static table
+/// (`"static_table"`).
 ///
 /// # Errors
 /// Whatever is wrong with the bundle, named by file, key and tensor; nothing is allocated by a size that only a header
@@ -80,7 +97,7 @@ pub fn load_encoder(bundle: &Bundle, options: &EncoderOptions) -> Result<Box<dyn
     }
     let kind: Kind = bundle.json(CONFIG)?.ok_or(ScorerError::MissingFile { file: CONFIG.into() })?;
     match kind.model_type.as_str() {
-        "bert" => Ok(Box::new(DualEncoder::from_bundle(bundle, options)?)),
+        "bert" | quantized::MODEL_TYPE => Ok(Box::new(DualEncoder::from_bundle(bundle, options)?)),
         "static_table" => Ok(Box::new(StaticTable::from_bundle(bundle, options)?)),
         other => Err(ScorerError::Unsupported { file: CONFIG.into(), what: format!("model_type {other:?}") }),
     }
