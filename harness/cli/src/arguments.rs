@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
-use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, shell};
+use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, shell, simulate, synthesize};
 use crate::report::Format;
 
 /// Train, score and check graded relevance for search.
@@ -27,6 +27,11 @@ pub enum Command {
     Agree(agree::Command),
     /// Grade query-document pairs with a labeler
     Label(label::Command),
+    /// Let users search a simulated platform, and write its logs and known grades
+    Simulate(simulate::Command),
+    /// Make graded training data, or check it
+    #[command(subcommand)]
+    Synthesize(synthesize::Command),
     /// Show a recipe completed, or check it
     #[command(subcommand)]
     Recipe(recipe::Command),

@@ -62,5 +62,8 @@ fn is_input(error: &anyhow::Error) -> bool {
             || cause.is::<relevance::fusion::FusionError>()
             || cause.is::<scorer::ScorerError>()
             || cause.is::<scorer::lexical::LexicalError>()
+            || cause
+                .downcast_ref::<synthesis::SynthesisError>()
+                .is_some_and(|error| !matches!(error, synthesis::SynthesisError::Generation { .. }))
     })
 }

@@ -6,8 +6,12 @@ mod cache;
 mod collections;
 mod commands;
 mod exit;
+mod external_sort;
+mod generators;
 mod labelers;
+mod logs;
 mod models;
+mod new_folder;
 mod progress;
 mod pull;
 mod recipe;
@@ -35,6 +39,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Evaluate(command) => commands::evaluate::run(command, options)?,
         Command::Agree(command) => commands::agree::run(command, options)?,
         Command::Label(command) => commands::label::run(command, options)?,
+        Command::Simulate(command) => commands::simulate::run(command, options)?,
+        Command::Synthesize(command) => commands::synthesize::run(command, options)?,
         Command::Recipe(command) => commands::recipe::run(command)?,
         Command::Data(command) => commands::data::run(command, options)?,
         Command::Model(command) => commands::model::run(command, options)?,

@@ -9,6 +9,8 @@ pub mod label;
 pub mod model;
 pub mod recipe;
 pub mod shell;
+pub mod simulate;
+pub mod synthesize;
 
 use crate::exit::Verdict;
 use crate::report::Report;

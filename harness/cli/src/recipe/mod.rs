@@ -6,7 +6,7 @@ mod checked;
 mod written;
 
 pub use checked::{Recipe, Source, SystemChoice};
-pub use written::RecipeFile;
+pub use written::{Claim, RecipeFile, parse, read};
 
 /// The recipe of the embedded default.
 pub const SAMPLE: &str = include_str!("../../../recipes/sample.toml");

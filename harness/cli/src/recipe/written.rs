@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cache;
@@ -109,10 +110,7 @@ impl RecipeFile {
     /// # Errors
     /// When the file cannot be read or is not a recipe; names file, line and what was expected.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = cache::read_whole(path, MOST_BYTES)?;
-        let text = String::from_utf8(text)
-            .map_err(|_| Usage::error(format!("{}: expected UTF-8 text", path.display())))?;
-        Self::parse(&text).with_context(|| path.display().to_string())
+        read(path)
     }
 
     /// Parses the text of a recipe file.
@@ -120,10 +118,29 @@ impl RecipeFile {
     /// # Errors
     /// When the text is not a recipe; names the line and what was expected.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        toml::from_str(text).map_err(|error| {
-            let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-            let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-            Usage::error(format!("line {line}: {}", error.message().replace('\n', " ")))
-        })
+        parse(text)
     }
+}
+
+/// Reads a file of TOML as whatever kind of recipe it is.
+///
+/// # Errors
+/// When the file cannot be read or is not such a recipe; names file, line and what was expected.
+pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = cache::read_whole(path, MOST_BYTES)?;
+    let text = String::from_utf8(text)
+        .map_err(|_| Usage::error(format!("{}: expected UTF-8 text", path.display())))?;
+    parse(&text).with_context(|| path.display().to_string())
+}
+
+/// Parses the text of a recipe.
+///
+/// # Errors
+/// When the text is not such a recipe; names the line and what was expected.
+pub fn parse<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        Usage::error(format!("line {line}: {}", error.message().replace('\n', " ")))
+    })
 }
