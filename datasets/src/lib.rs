@@ -49,3 +49,5 @@ pub use error::{Error, Result};
 pub use open::{OpenOptions, open};
 pub use ratings::Ratings;
 pub use sample::sample;
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::Lines;

@@ -224,7 +224,7 @@ impl Budget {
 }
 
 /// The lines of a file, one at a time, unpacked on the way. No line may be longer than a stated limit.
-pub(crate) struct Lines {
+pub struct Lines {
     path: PathBuf,
     packing: Packing,
     stream: Box<dyn BufRead>,
@@ -234,13 +234,20 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// Opens a file, plain, `.gz` or `.zst`, whose lines have at most `limit_bytes`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
     pub fn open(path: &Path, limit_bytes: u64) -> Result<Self> {
         let (file, packing) = open_packed(path)?;
         let stream = unpacked(file, packing, path)?;
         Ok(Self { path: path.to_owned(), packing, stream, line: Vec::new(), number: 0, limit_bytes })
     }
 
-    /// The next line with its number, without its end.
+    /// The next line with its number, without its end; `None` after the last.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, holds a line that is too long, or bytes that are no UTF-8.
     pub fn next_line(&mut self) -> Result<Option<(u64, &str)>> {
         self.line.clear();
         self.number += 1;

@@ -3,7 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
-use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, runs, shell, train};
+use crate::commands::{
+    agree, data, doctor, evaluate, label, model, recipe, runs, shell, simulate, synthesize, train,
+};
 use crate::report::Format;
 
 /// Train, score and check graded relevance for search.
@@ -32,6 +34,11 @@ pub enum Command {
     /// List, show and compare what earlier runs recorded; the regression gate
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Let users search a simulated platform, and write its logs and known grades
+    Simulate(simulate::Command),
+    /// Make graded training data, or check it
+    #[command(subcommand)]
+    Synthesize(synthesize::Command),
     /// Show a recipe completed, or check it
     #[command(subcommand)]
     Recipe(recipe::Command),

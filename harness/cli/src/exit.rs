@@ -71,6 +71,9 @@ fn is_input(error: &anyhow::Error) -> bool {
                 || cause.downcast_ref().is_some_and(trainer::TrainerError::is_input)
                 || cause.is::<trainer::batch::BatchError>()
                 || cause.is::<trainer::losses::LossError>()
+                || cause
+                    .downcast_ref::<synthesis::SynthesisError>()
+                    .is_some_and(|error| !matches!(error, synthesis::SynthesisError::Generation { .. }))
         })
 }
 

@@ -6,9 +6,13 @@ mod cache;
 mod collections;
 mod commands;
 mod exit;
+mod external_sort;
+mod generators;
 mod interrupt;
 mod labelers;
+mod logs;
 mod models;
+mod new_folder;
 mod progress;
 mod pull;
 mod recipe;
@@ -40,6 +44,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Agree(command) => commands::agree::run(command, options)?,
         Command::Label(command) => commands::label::run(command, options)?,
         Command::Runs(command) => commands::runs::run(command, options)?,
+        Command::Simulate(command) => commands::simulate::run(command, options)?,
+        Command::Synthesize(command) => commands::synthesize::run(command, options)?,
         Command::Recipe(command) => commands::recipe::run(command)?,
         Command::Data(command) => commands::data::run(command, options)?,
         Command::Model(command) => commands::model::run(command, options)?,

@@ -11,6 +11,8 @@ pub mod quantize;
 pub mod recipe;
 pub mod runs;
 pub mod shell;
+pub mod simulate;
+pub mod synthesize;
 pub mod train;
 
 use crate::exit::Verdict;

@@ -8,7 +8,7 @@ mod written;
 
 pub use checked::{Recipe, Source, SystemChoice};
 pub use training::{TrainingFile, TrainingRecipe};
-pub use written::{RecipeFile, read_text};
+pub use written::{Claim, RecipeFile, parse, read, read_text};
 
 /// The recipe of the embedded default.
 pub const SAMPLE: &str = include_str!("../../../recipes/sample.toml");

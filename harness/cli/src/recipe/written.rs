@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cache;
@@ -109,7 +110,7 @@ impl RecipeFile {
     /// # Errors
     /// When the file cannot be read or is not a recipe; names file, line and what was expected.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        Self::parse(&read_text(path)?).with_context(|| path.display().to_string())
+        read(path)
     }
 
     /// Parses the text of a recipe file.
@@ -117,8 +118,16 @@ impl RecipeFile {
     /// # Errors
     /// When the text is not a recipe; names the line and what was expected.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        parse_toml(text)
+        parse(text)
     }
+}
+
+/// Reads a file of TOML as whatever kind of recipe it is.
+///
+/// # Errors
+/// When the file cannot be read or is not such a recipe; names file, line and what was expected.
+pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    parse(&read_text(path)?).with_context(|| path.display().to_string())
 }
 
 /// The text of a recipe file.
@@ -130,11 +139,11 @@ pub fn read_text(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(text).map_err(|_| Usage::error(format!("{}: expected UTF-8 text", path.display())))
 }
 
-/// Parses TOML into `T`.
+/// Parses the text of a recipe.
 ///
 /// # Errors
-/// When the text is no such thing; names the line and what was expected.
-pub fn parse_toml<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+/// When the text is not such a recipe; names the line and what was expected.
+pub fn parse<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
         let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
