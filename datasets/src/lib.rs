@@ -48,4 +48,4 @@ pub use error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 pub use open::{OpenOptions, open};
 pub use ratings::Ratings;
-pub use sample::sample;
+pub use sample::{parse_sample, sample};

@@ -7,10 +7,10 @@ use clap::Args;
 use datasets::pairs::{self, PairFile, PairOptions};
 use datasets::trec::{RunFile, RunOptions};
 use rayon::prelude::*;
-use relevance::agreement::{self, RatedPair, system_agreement};
+use relevance::agreement::{self, Predicted, RatedPair, system_agreement};
 use relevance::resampling::Bootstrap;
 use relevance::{EvaluationOptions, Evaluator, Judgments, Measure, Scale, parse_measures};
-use scorer::Labeler;
+use scorer::labeler::{Labeler, scores_digest};
 
 use super::Finished;
 use crate::arguments::Options;
@@ -22,8 +22,11 @@ use crate::{collections, labelers, progress};
 #[derive(Debug, Args)]
 pub struct Command {
     /// A file of labelled pairs: CSV, TSV or JSON lines
-    #[arg(long, value_name = "FILE", conflicts_with = "qrels", required_unless_present = "qrels")]
+    #[arg(long, value_name = "FILE", conflicts_with = "qrels", required_unless_present_any = ["qrels", "dataset"])]
     pairs: Option<PathBuf>,
+    /// A collection whose judged pairs --labeler grades: a name or a folder
+    #[arg(long, value_name = "NAME|DIR", conflicts_with_all = ["pairs", "qrels"], requires = "labeler")]
+    dataset: Option<String>,
     /// The column of the human grade [default: guessed and reported]
     #[arg(long, value_name = "COL", requires = "pairs")]
     human: Option<String>,
@@ -31,7 +34,7 @@ pub struct Command {
     #[arg(long, value_name = "COL", requires = "pairs")]
     predicted: Option<String>,
     /// A labeler that predicts the grades instead: `embedded`, a pulled model's name, or a bundle's file or folder
-    #[arg(long, value_name = "BUNDLE", requires = "pairs", conflicts_with_all = ["predicted", "raters"])]
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["predicted", "raters", "qrels"])]
     labeler: Option<String>,
     /// The column that names the query; intervals resample by it [default: guessed and reported]
     #[arg(long, value_name = "COL", requires = "pairs")]
@@ -40,7 +43,7 @@ pub struct Command {
     #[arg(long, value_name = "COLS", value_delimiter = ',', requires = "pairs", conflicts_with_all = ["human", "predicted"])]
     raters: Vec<String>,
     /// The scale whose grades the table shows, and beyond which a grade is an error [default: the grades that occur]
-    #[arg(long, value_enum, value_name = "NAME", requires = "pairs")]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "qrels")]
     scale: Option<ScaleName>,
     /// Judgments taken as the truth
     #[arg(long, value_name = "FILE", requires = "against")]
@@ -80,6 +83,9 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         Usage::error(format!("expected --resamples of 1 to {most} and --level between 0 and 1"))
     })?;
     options.device()?;
+    if let Some(name) = &command.dataset {
+        return two_raters(Path::new(name), command, &bootstrap, options);
+    }
     match (&command.pairs, &command.qrels, &command.against) {
         (Some(file), _, _) if command.raters.is_empty() => two_raters(file, command, &bootstrap, options),
         (Some(file), _, _) => many_raters(file, command, &bootstrap, options),
@@ -104,11 +110,12 @@ fn two_raters(
     let labeler = command.labeler.as_deref().map(labelers::load).transpose()?;
     let pairs = match &labeler {
         None => pairs::read(file, &wanted)?,
-        Some(labeler) => labeled(file, &wanted, labeler.as_ref(), options)?,
+        Some(labeler) => labeled(file, command, &wanted, labeler.as_ref(), options)?,
     };
     say_columns(&pairs, options);
     for (column, name) in [(&pairs.columns.human, "--human"), (&pairs.columns.predicted, "--predicted")] {
-        if column.is_none() && (name == "--human" || labeler.is_none()) {
+        let is_known = command.dataset.is_some() || (name == "--predicted" && labeler.is_some());
+        if column.is_none() && !is_known {
             return Err(Usage::error(format!(
                 "{}: which column holds the grade? name it with {name}",
                 file.display()
@@ -125,21 +132,28 @@ fn two_raters(
             file.display()
         )));
     }
-    let mut said = say::two_raters(&file.display().to_string(), &report, &pairs)?;
-    if let Some(labeler) = &labeler {
-        said.json["labeler"] = labeler.digest().into();
-    }
-    Ok(said.into())
+    let scores = scores_digest(pairs.pairs.iter().filter_map(|pair| pair.score));
+    let predicted =
+        labeler.as_ref().map(|labeler| Predicted { labeler: labeler.digest(), scores_digest: &scores });
+    Ok(say::two_raters(&file.display().to_string(), &report, &pairs, predicted)?.into())
 }
 
 /// The pairs with a labeler's grades in place of a predicted column.
 fn labeled(
     file: &Path,
+    command: &Command,
     wanted: &PairOptions,
     labeler: &dyn Labeler,
     options: &Options,
 ) -> anyhow::Result<PairFile> {
-    let mut pairs = labelers::read(file, wanted, options)?;
+    let mut pairs = match &command.dataset {
+        Some(name) => PairFile {
+            path: file.to_owned(),
+            pairs: labelers::of_collection(name, None, options)?.0,
+            ..PairFile::default()
+        },
+        None => labelers::read(file, wanted, options)?,
+    };
     labelers::predict(&mut pairs.pairs, labeler, options)?;
     (pairs.columns.predicted, pairs.predicted_missing) = (None, 0);
     pairs.unparsed.clear();
