@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
-use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, shell};
+use crate::commands::{agree, data, doctor, evaluate, label, model, recipe, serve, shell};
 use crate::report::Format;
 
 /// Train, score and check graded relevance for search.
@@ -38,6 +38,8 @@ pub enum Command {
     Model(model::Command),
     /// Say what this machine offers: instruction sets, CUDA, models, data
     Doctor(doctor::Command),
+    /// Show labels and their agreement in a page, on this machine alone
+    Serve(serve::Command),
     /// Print a completion script for a shell
     Completions(shell::Completions),
     /// Write the manual pages into a folder

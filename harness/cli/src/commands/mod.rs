@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod label;
 pub mod model;
 pub mod recipe;
+pub mod serve;
 pub mod shell;
 
 use crate::exit::Verdict;
