@@ -67,6 +67,25 @@ fn agreement_with_a_labeler_is_agreement_with_its_written_labels() {
 }
 
 #[test]
+fn a_collection_is_agreed_with_and_the_digest_is_of_every_score() {
+    let folder = Folder::new();
+    folder.run("label --dataset sample --out labels.csv").ok();
+    let labels = std::fs::read_to_string(folder.path("labels.csv")).unwrap();
+    let scores = labels.lines().skip(1).map(|row| row.split(',').nth(4).unwrap().parse::<f64>().unwrap());
+    let bits: Vec<u8> = scores.flat_map(|score| score.to_bits().to_le_bytes()).collect();
+    let direct = folder.json("agree --dataset sample --labeler embedded");
+    assert_eq!(direct["scores_digest"].as_str().unwrap(), blake3::hash(&bits).to_hex().as_str());
+    let written = folder.json("agree --pairs labels.csv");
+    for part in ["pairs", "queries", "measures", "intervals", "confusion", "per_grade", "bootstrap"] {
+        assert_eq!(direct[part], written[part], "{part}");
+    }
+    assert_eq!(direct["file"], "sample");
+    assert!(written.get("scores_digest").is_none());
+    folder.run("agree --dataset sample").refused(&["--labeler"]);
+    folder.run("agree --labeler embedded").refused(&["--pairs"]);
+}
+
+#[test]
 fn the_embedded_head_is_what_the_documented_command_makes() {
     let folder = Folder::new();
     let card = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scorer/bundles/README.md");

@@ -15,6 +15,8 @@ mod agree;
 mod label;
 // Run history: records, comparisons, the gate, speed, pages.
 mod runs;
+// `graded serve`: loopback, a fixed table of files, refusals.
+mod serve;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

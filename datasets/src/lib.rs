@@ -48,6 +48,6 @@ pub use error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 pub use open::{OpenOptions, open};
 pub use ratings::Ratings;
-pub use sample::sample;
+pub use sample::{parse_sample, sample};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::Lines;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use relevance::{Grade, LabeledPair};
 
+use crate::collection::{Collection, Document};
 use crate::error::{Error, Result, quoted};
 use crate::ratings::Ratings;
 use crate::table::{Row, Table, TableFormat};
@@ -120,6 +121,8 @@ pub struct Unparsed {
 pub struct PairFile {
     /// The file, as it was named.
     pub path: PathBuf,
+    /// The names of all its columns, in order.
+    pub header: Vec<String>,
     /// The pairs, in file order.
     pub pairs: Vec<LabeledPair>,
     /// The line each pair begins on.
@@ -133,6 +136,56 @@ pub struct PairFile {
     /// Pairs whose predicted cell is neither empty nor a grade. Their `predicted` is `None`; they must not be taken
     /// for grade 0, and not for missing either.
     pub unparsed: Vec<Unparsed>,
+}
+
+impl PairFile {
+    /// The judged pairs of a collection, in the order of its queries and judgments, with their texts and without lines.
+    /// Judgments of documents that are not there have no text and are left out.
+    pub fn of_collection(collection: &Collection) -> Self {
+        let documents: rustc_hash::FxHashMap<&str, &Document> =
+            collection.documents.iter().map(|document| (document.id.as_str(), document)).collect();
+        let mut pairs = Vec::new();
+        for query in collection.judged_queries() {
+            let judged = collection.judgments.get(&query.id).into_iter().flat_map(|judged| judged.iter());
+            for (id, grade) in judged {
+                let Some(document) = documents.get(id) else { continue };
+                pairs.push(LabeledPair {
+                    query: query.id.clone(),
+                    document: id.to_owned(),
+                    query_text: Some(query.text.clone()),
+                    document_text: Some(document.full_text()),
+                    human: Some(grade),
+                    ..LabeledPair::default()
+                });
+            }
+        }
+        Self { path: collection.name.clone().into(), pairs, ..Self::default() }
+    }
+
+    /// Refuses pairs without texts: nothing can label them.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with the line of the first pair that lacks one.
+    pub fn require_texts(&self) -> Result<()> {
+        let lacks = |pair: &LabeledPair| pair.query_text.is_none() || pair.document_text.is_none();
+        match self.pairs.iter().position(lacks) {
+            None => Ok(()),
+            Some(at) => {
+                let line = self.lines.get(at).copied().unwrap_or_default();
+                let found = format!("the columns {}", self.columns);
+                Err(Error::malformed(&self.path, line, "the texts of query and document", found))
+            }
+        }
+    }
+}
+
+/// The names of the columns of a file that [`parse`] may not understand, for whoever is to say which is which.
+///
+/// # Errors
+/// A table that is not one.
+pub fn header(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<Vec<String>> {
+    let format = options.format.unwrap_or_else(|| TableFormat::guess(name, bytes));
+    Ok(Table::parse(bytes, name, format, options.memory_bytes)?.header)
 }
 
 /// Reads the pairs at `path` (`.gz` and `.zst` too).
@@ -159,7 +212,12 @@ pub fn parse(bytes: &[u8], name: &Path, options: &PairOptions) -> Result<PairFil
     let table = Table::parse(bytes, name, format, options.memory_bytes)?;
     let chosen = Chosen::choose(&table, options)?;
     some_rows(&table)?;
-    let mut file = PairFile { path: name.to_owned(), columns: chosen.columns(&table), ..PairFile::default() };
+    let mut file = PairFile {
+        path: name.to_owned(),
+        header: table.header.clone(),
+        columns: chosen.columns(&table),
+        ..PairFile::default()
+    };
     // The pairs stand beside the rows they were read from.
     let mut used = table.held_bytes;
     for row in &table.rows {
@@ -503,6 +561,39 @@ mod tests {
         );
         let file = read("query,docid,human,pred,model\nq,d,1,none,2\n", &PairOptions::default()).unwrap();
         assert_eq!((file.unparsed.len(), file.pairs[0].predicted), (1, None));
+    }
+
+    #[test]
+    fn pairs_without_texts_are_named_by_line() {
+        let file = read("qid,docid,human\n1,a,2\n", &PairOptions::default()).unwrap();
+        assert_eq!(file.header, ["qid", "docid", "human"]);
+        let said = file.require_texts().unwrap_err().to_string();
+        assert!(
+            said.starts_with("p.csv:2: expected the texts of query and document, found the columns"),
+            "{said}"
+        );
+        assert!(read("query,text,human\n1,a,2\n", &PairOptions::default()).unwrap().require_texts().is_ok());
+    }
+
+    #[test]
+    fn the_header_of_a_file_that_cannot_be_read_is_still_there() {
+        let text = "was,das\n1,2\n";
+        assert!(read(text, &PairOptions::default()).is_err());
+        assert_eq!(
+            header(text.as_bytes(), Path::new("p.csv"), &PairOptions::default()).unwrap(),
+            ["was", "das"]
+        );
+    }
+
+    #[test]
+    fn the_judged_pairs_of_a_collection_stand_in_its_order() {
+        let sample = crate::sample().unwrap();
+        let file = PairFile::of_collection(&sample);
+        assert_eq!(file.pairs.len(), sample.judgments.pairs());
+        assert!(file.require_texts().is_ok());
+        let first = &file.pairs[0];
+        assert_eq!(Some(first.query.as_str()), sample.judged_queries().next().map(|query| query.id.as_str()));
+        assert_eq!(first.human, sample.judgments.grade(&first.query, &first.document));
     }
 
     #[test]

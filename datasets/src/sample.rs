@@ -19,14 +19,22 @@ const JUDGMENTS: &[u8] = include_bytes!("../sample/qrels/test.tsv");
 /// # Errors
 /// Never: a test reads it. The readers are those of files, and their errors are not hidden.
 pub fn sample() -> Result<Collection> {
+    parse_sample(CORPUS, QUERIES, JUDGMENTS)
+}
+
+/// The sample from the bytes of its three files, for a page that does not carry them in its module.
+///
+/// # Errors
+/// What the readers say of bytes that are not the sample's.
+pub fn parse_sample(corpus: &[u8], queries: &[u8], judgments: &[u8]) -> Result<Collection> {
     let judgments =
-        parse_judgments(JUDGMENTS, Path::new("sample/qrels/test.tsv"), &JudgmentOptions::default())?;
+        parse_judgments(judgments, Path::new("sample/qrels/test.tsv"), &JudgmentOptions::default())?;
     Ok(Collection {
         name: "sample".to_owned(),
         path: None,
         format: Format::Beir,
-        documents: records(CORPUS, Path::new("sample/corpus.jsonl"), document)?,
-        queries: records(QUERIES, Path::new("sample/queries.jsonl"), query)?,
+        documents: records(corpus, Path::new("sample/corpus.jsonl"), document)?,
+        queries: records(queries, Path::new("sample/queries.jsonl"), query)?,
         judgments: judgments.judgments,
         scale: Scale::ssra(),
         scale_is_stated: true,

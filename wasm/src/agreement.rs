@@ -52,5 +52,5 @@ pub fn agree(
         }
     }
     let report = Report::of_labeled(&read.pairs, &bootstrap);
-    Ok(serde_json::to_string(&FileReport { report: &report, file: name })?)
+    Ok(serde_json::to_string(&FileReport { report: &report, file: name, predicted: None })?)
 }

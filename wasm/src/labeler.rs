@@ -1,4 +1,4 @@
-//! (query, document) -> grade, distribution and reasons, with the embedded labeler or one from a bundle's bytes.
+//! (query, document) -> grade, distribution and reasons, with a labeler from a bundle's bytes.
 
 use scorer::labeler::{EncoderLabeler, ScaleFile};
 use scorer::{Bundle, EncoderOptions, Labeler as _, Pair};
@@ -18,19 +18,8 @@ impl Labeler {
     /// Whatever is wrong with the bundle, by file, key and tensor; a bundle that is an encoder only.
     #[wasm_bindgen(constructor)]
     pub fn new(bundle: &[u8]) -> Result<Labeler, JsError> {
-        Self::load(&Bundle::from_bytes(bundle)?)
-    }
-
-    /// The labeler inside the module: the one that `graded` calls `embedded`.
-    ///
-    /// # Errors
-    /// Never for a module as built.
-    pub fn embedded() -> Result<Labeler, JsError> {
-        Self::load(&scorer::embedded::embedded()?)
-    }
-
-    fn load(bundle: &Bundle) -> Result<Labeler, JsError> {
-        Ok(Self { labeler: EncoderLabeler::from_bundle(bundle, &EncoderOptions::default())? })
+        let bundle = Bundle::from_bytes(bundle)?;
+        Ok(Self { labeler: EncoderLabeler::from_bundle(&bundle, &EncoderOptions::default())? })
     }
 
     /// The digest of everything that decides a label.
@@ -75,5 +64,11 @@ impl Labeler {
     /// A tokenizer that fails.
     pub fn explain(&self, query: &str, document: &str) -> Result<String, JsError> {
         Ok(serde_json::to_string(&self.labeler.explain(Pair { query, document })?)?)
+    }
+}
+
+impl Labeler {
+    pub(crate) fn labeler(&self) -> &EncoderLabeler {
+        &self.labeler
     }
 }

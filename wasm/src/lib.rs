@@ -15,11 +15,13 @@ mod agreement;
 mod evaluation;
 mod labeler;
 mod options;
+mod pairs;
 mod retriever;
 mod scorer;
 
 pub use agreement::agree;
 pub use evaluation::evaluate;
 pub use labeler::Labeler;
+pub use pairs::Pairs;
 pub use retriever::{Hits, Retriever};
 pub use scorer::Scorer;

@@ -1,4 +1,4 @@
-//! Texts -> vectors -> similarities, with the embedded encoder or one from a bundle's bytes.
+//! Texts -> vectors -> similarities, with an encoder from a bundle's bytes.
 
 use std::rc::Rc;
 
@@ -26,19 +26,8 @@ impl Scorer {
     /// Whatever is wrong with the bundle, by file and tensor.
     #[wasm_bindgen(constructor)]
     pub fn new(bundle: &[u8]) -> Result<Scorer, JsError> {
-        Self::load(&Bundle::from_bytes(bundle)?)
-    }
-
-    /// The encoder inside the module: the static table that `graded` calls `embedded`.
-    ///
-    /// # Errors
-    /// Never for a module as built.
-    pub fn embedded() -> Result<Scorer, JsError> {
-        Self::load(&scorer::embedded::embedded()?)
-    }
-
-    fn load(bundle: &Bundle) -> Result<Scorer, JsError> {
-        Ok(Self { encoder: Rc::from(load_encoder(bundle, &EncoderOptions::default())?) })
+        let bundle = Bundle::from_bytes(bundle)?;
+        Ok(Self { encoder: Rc::from(load_encoder(&bundle, &EncoderOptions::default())?) })
     }
 
     /// The digest of everything that decides the vectors.

@@ -1,30 +1,19 @@
 // The module in headless Chromium: a page and a worker, served on loopback. The page posts what it found; nothing
 // drives the browser but its command line.
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { FLAGS, chromium } from "./chromium.mjs";
 import { at } from "./native.mjs";
 import { sameAsNative } from "./same.mjs";
 
-const NAMES = ["chromium"];
 /** Loading, answering twice and posting take about two seconds; a crowded machine gets more. */
 const LONGEST_MILLISECONDS = 180_000;
-const FLAGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
-];
 const TYPES = { html: "text/html", mjs: "text/javascript", js: "text/javascript", wasm: "application/wasm" };
-
-function chromium() {
-  const named = process.env.CHROMIUM ? [process.env.CHROMIUM] : NAMES;
-  const found = named.find((name) => spawnSync(name, ["--version"]).status === 0);
-  if (!found) throw new Error(`no browser: none of ${named.join(", ")} can be started; CHROMIUM=PATH names one`);
-  return found;
-}
 
 /** What is served: the test's files, the module, the sample. Nothing else has a name. */
 function contents(files) {
@@ -34,6 +23,7 @@ function contents(files) {
     ["/", () => readFileSync(at("wasm", "tests", "page.html"))],
     ...["page.mjs", "worker.mjs", "cases.mjs"].map(page),
     ...["wasm.js", "wasm_bg.wasm"].map(built),
+    ["/embedded.bundle", () => readFileSync(at("target", "wasm", "page", "embedded.bundle"))],
     ["/files.json", () => JSON.stringify(files)],
   ]);
 }

@@ -135,16 +135,16 @@ const DEPTH = 50;
 const bits = (floats) => Array.from(new Uint32Array(floats.buffer, floats.byteOffset, floats.length));
 const bytes = (text) => new TextEncoder().encode(text);
 
-/** Everything the module says to all of the above, as plain data. */
-export function answers(graded, files) {
+/** Everything the module says to all of the above, with the bytes of the embedded bundle, as plain data. */
+export function answers(graded, bundle, files) {
   return {
     evaluations: evaluations(files).map(({ qrels, run, measures, options }) =>
       graded.evaluate(qrels, run, measures, JSON.stringify({ per_query: true, ...options }))),
     agreements: agreements().map(({ pairs, name, columns, resamples, seed }) =>
       graded.agree(bytes(pairs), name, JSON.stringify(columns), resamples, seed)),
     refusals: REFUSALS.map(({ call, args }) => refusal(graded, call, args)),
-    scores: scores(graded, texts()),
-    sampleRun: sampleRun(graded, files),
+    scores: scores(graded, bundle, texts()),
+    sampleRun: sampleRun(graded, bundle, files),
   };
 }
 
@@ -159,8 +159,8 @@ function refusal(graded, call, args) {
   }
 }
 
-function scores(graded, texts) {
-  const scorer = graded.Scorer.embedded();
+function scores(graded, bundle, texts) {
+  const scorer = new graded.Scorer(bundle);
   const retriever = new graded.Retriever(scorer, texts);
   const found = texts.slice(0, QUERIES).map((text) => retriever.search(text, DEPTH));
   return {
@@ -176,11 +176,11 @@ function scores(graded, texts) {
 export const SAMPLE_DEPTH = 100;
 
 /** The embedded encoder's run over the sample, one line a hit: query, document, similarity. */
-function sampleRun(graded, files) {
+function sampleRun(graded, bundle, files) {
   const records = (text) => text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
   const documents = records(files.sampleCorpus);
   const texts = documents.map(({ title, text }) => [title, text].filter(Boolean).join(" "));
-  const retriever = new graded.Retriever(graded.Scorer.embedded(), texts);
+  const retriever = new graded.Retriever(new graded.Scorer(bundle), texts);
   return records(files.sampleQueries).flatMap(({ _id, text }) => {
     const hits = retriever.search(text, SAMPLE_DEPTH);
     const scores = hits.scores;

@@ -80,3 +80,7 @@ export function nativeAnswers(files) {
     sampleRun: Object.fromEntries(["scalar", "simd"].map((device) => [device, sampleRun(device)])),
   }));
 }
+
+/** Pretty-printed JSON on one line, its numbers as they stand. */
+export const compact = (json) =>
+  json.replace(/("(?:[^"\\]|\\.)*")|\s+/g, (_, text) => text ?? "");

@@ -1,5 +1,6 @@
 // The module in node.
 
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 import { answers } from "./cases.mjs";
@@ -8,4 +9,6 @@ import { sameAsNative } from "./same.mjs";
 
 const graded = createRequire(import.meta.url)(at("target", "wasm", "node", "wasm.js"));
 
-sameAsNative("node", (files) => answers(graded, files));
+const bundle = readFileSync(at("target", "wasm", "npm", "embedded.bundle"));
+
+sameAsNative("node", (files) => answers(graded, bundle, files));

@@ -13,8 +13,9 @@ function fromWorker() {
 
 async function everything() {
   const files = await (await fetch("../files.json")).json();
+  const bundle = new Uint8Array(await (await fetch("../embedded.bundle")).arrayBuffer());
   await initialize();
-  return { page: answers(graded, files), worker: await fromWorker() };
+  return { page: answers(graded, bundle, files), worker: await fromWorker() };
 }
 
 const post = (body) => fetch("../answers", { method: "POST", body: JSON.stringify(body) });

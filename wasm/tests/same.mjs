@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { REFUSALS, agreements, evaluations, texts } from "./cases.mjs";
-import { nativeAnswers, sampleFiles } from "./native.mjs";
+import { compact, nativeAnswers, sampleFiles } from "./native.mjs";
 
 const files = sampleFiles();
 const native = nativeAnswers(files);
@@ -61,7 +61,3 @@ export function sameAsNative(world, ask) {
     REFUSALS.forEach(({ says }, at) => assert.match(found.refusals[at], says));
   });
 }
-
-/** Pretty-printed JSON on one line, its numbers as they stand. */
-const compact = (json) =>
-  json.replace(/("(?:[^"\\]|\\.)*")|\s+/g, (_, text) => text ?? "");

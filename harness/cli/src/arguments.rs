@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use kernels::Device;
 
 use crate::commands::{
-    agree, data, doctor, evaluate, label, model, recipe, runs, shell, simulate, synthesize, train,
+    agree, data, doctor, evaluate, label, model, recipe, runs, serve, shell, simulate, synthesize, train,
 };
 use crate::report::Format;
 
@@ -50,6 +50,8 @@ pub enum Command {
     Model(model::Command),
     /// Say what this machine offers: instruction sets, CUDA, models, data
     Doctor(doctor::Command),
+    /// Show labels and their agreement in a page, on this machine alone
+    Serve(serve::Command),
     /// Print a completion script for a shell
     Completions(shell::Completions),
     /// Write the manual pages into a folder

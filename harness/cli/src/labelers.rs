@@ -8,7 +8,6 @@ use relevance::LabeledPair;
 use scorer::{EncoderOptions, Labeler, Pair};
 
 use crate::arguments::Options;
-use crate::exit::Usage;
 use crate::{collections, models, progress};
 
 /// Pairs handed to a labeler at a time: progress moves, and little is lost when the run is stopped.
@@ -30,12 +29,7 @@ pub fn load(name: &str) -> anyhow::Result<Box<dyn Labeler>> {
 pub fn read(file: &Path, wanted: &PairOptions, options: &Options) -> anyhow::Result<PairFile> {
     let wanted = PairOptions { grades_may_be_absent: true, memory_bytes: options.memory, ..wanted.clone() };
     let read = pairs::read(file, &wanted)?;
-    for (pair, line) in read.pairs.iter().zip(&read.lines) {
-        if pair.query_text.is_none() || pair.document_text.is_none() {
-            let found = format!("{}:{line}: expected the texts of query and document", file.display());
-            return Err(Usage::error(format!("{found}; columns found: {}", read.columns)));
-        }
-    }
+    read.require_texts()?;
     progress::say(options, format!("{}: {}", file.display(), read.columns));
     Ok(read)
 }
@@ -51,23 +45,7 @@ pub fn of_collection(
     options: &Options,
 ) -> anyhow::Result<(Vec<LabeledPair>, relevance::Scale)> {
     let collection = collections::open(name, split, options.memory)?;
-    let documents: rustc_hash::FxHashMap<&str, &datasets::Document> =
-        collection.documents.iter().map(|document| (document.id.as_str(), document)).collect();
-    let mut pairs = Vec::new();
-    for query in collection.judged_queries() {
-        let judged = collection.judgments.get(&query.id).into_iter().flat_map(|judged| judged.iter());
-        for (id, grade) in judged {
-            let Some(document) = documents.get(id) else { continue };
-            pairs.push(LabeledPair {
-                query: query.id.clone(),
-                document: id.to_owned(),
-                query_text: Some(query.text.clone()),
-                document_text: Some(document.full_text()),
-                human: Some(grade),
-                ..LabeledPair::default()
-            });
-        }
-    }
+    let pairs = PairFile::of_collection(&collection).pairs;
     Ok((pairs, collection.scale))
 }
 

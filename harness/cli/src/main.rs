@@ -50,6 +50,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<Verdict> {
         Command::Data(command) => commands::data::run(command, options)?,
         Command::Model(command) => commands::model::run(command, options)?,
         Command::Doctor(command) => commands::doctor::run(command, options)?,
+        Command::Serve(command) => {
+            commands::serve::run(command, options)?;
+            return Ok(Verdict::Yes);
+        }
         Command::Completions(command) => return commands::shell::completions(command),
         Command::Manual(command) => return commands::shell::manual(command),
     };

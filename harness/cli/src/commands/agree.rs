@@ -7,11 +7,11 @@ use clap::Args;
 use datasets::pairs::{self, PairFile, PairOptions};
 use datasets::trec::{RunFile, RunOptions};
 use rayon::prelude::*;
-use relevance::agreement::{self, RatedPair, system_agreement};
+use relevance::agreement::{self, Predicted, RatedPair, system_agreement};
 use relevance::resampling::Bootstrap;
 use relevance::{EvaluationOptions, Evaluator, Judgments, LabeledPair, Measure, Scale, parse_measures};
 use rustc_hash::FxHashMap;
-use scorer::Labeler;
+use scorer::labeler::{Labeler, scores_digest};
 
 use super::Finished;
 use crate::arguments::Options;
@@ -26,8 +26,11 @@ use crate::{collections, labelers, progress};
 #[derive(Debug, Args)]
 pub struct Command {
     /// A file of labelled pairs: CSV, TSV or JSON lines
-    #[arg(long, value_name = "FILE", conflicts_with = "qrels", required_unless_present = "qrels")]
+    #[arg(long, value_name = "FILE", conflicts_with = "qrels", required_unless_present_any = ["qrels", "dataset"])]
     pairs: Option<PathBuf>,
+    /// A collection whose judged pairs --labeler grades: a name or a folder
+    #[arg(long, value_name = "NAME|DIR", conflicts_with_all = ["pairs", "qrels"], requires = "labeler")]
+    dataset: Option<String>,
     /// The column of the human grade [default: guessed and reported]
     #[arg(long, value_name = "COL", requires = "pairs")]
     human: Option<String>,
@@ -35,7 +38,7 @@ pub struct Command {
     #[arg(long, value_name = "COL", requires = "pairs")]
     predicted: Option<String>,
     /// A labeler that predicts the grades instead: `embedded`, a pulled model's name, or a bundle's file or folder
-    #[arg(long, value_name = "BUNDLE", requires = "pairs", conflicts_with_all = ["predicted", "raters"])]
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["predicted", "raters", "qrels"])]
     labeler: Option<String>,
     /// The column that names the query; intervals resample by it [default: guessed and reported]
     #[arg(long, value_name = "COL", requires = "pairs")]
@@ -44,7 +47,7 @@ pub struct Command {
     #[arg(long, value_name = "COLS", value_delimiter = ',', requires = "pairs", conflicts_with_all = ["human", "predicted"])]
     raters: Vec<String>,
     /// The scale whose grades the table shows, and beyond which a grade is an error [default: the grades that occur]
-    #[arg(long, value_enum, value_name = "NAME", requires = "pairs")]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "qrels")]
     scale: Option<ScaleName>,
     /// Judgments taken as the truth
     #[arg(long, value_name = "FILE", requires = "against")]
@@ -87,7 +90,8 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     })?;
     options.device()?;
     let history = command.record.history()?;
-    let (report, record) = match (&command.pairs, &command.qrels, &command.against) {
+    let pairs = command.dataset.as_deref().map(Path::new).or(command.pairs.as_deref());
+    let (report, record) = match (pairs, &command.qrels, &command.against) {
         (Some(file), _, _) if command.raters.is_empty() => two_raters(file, command, &bootstrap, options),
         (Some(file), _, _) => many_raters(file, command, &bootstrap, options),
         (None, Some(truth), Some(against)) => two_judgments(truth, against, command, &bootstrap, options),
@@ -112,11 +116,12 @@ fn two_raters(
     let labeler = command.labeler.as_deref().map(labelers::load).transpose()?;
     let pairs = match &labeler {
         None => pairs::read(file, &wanted)?,
-        Some(labeler) => labeled(file, &wanted, labeler.as_ref(), options)?,
+        Some(labeler) => labeled(file, command, &wanted, labeler.as_ref(), options)?,
     };
     say_columns(&pairs, options);
     for (column, name) in [(&pairs.columns.human, "--human"), (&pairs.columns.predicted, "--predicted")] {
-        if column.is_none() && (name == "--human" || labeler.is_none()) {
+        let is_known = command.dataset.is_some() || (name == "--predicted" && labeler.is_some());
+        if column.is_none() && !is_known {
             return Err(Usage::error(format!(
                 "{}: which column holds the grade? name it with {name}",
                 file.display()
@@ -137,10 +142,10 @@ fn two_raters(
     let rated = agreement::rated_pairs(&pairs.pairs);
     let (queries, human) = human_grades(&pairs.pairs);
     let labels = Labels { dataset: name.clone(), report: &report, pairs: &rated, queries, human };
-    let mut said = say::two_raters(&name, &report, &pairs)?;
-    if let Some(labeler) = &labeler {
-        said.json["labeler"] = labeler.digest().into();
-    }
+    let scores = scores_digest(pairs.pairs.iter().filter_map(|pair| pair.score));
+    let predicted =
+        labeler.as_ref().map(|labeler| Predicted { labeler: labeler.digest(), scores_digest: &scores });
+    let said = say::two_raters(&name, &report, &pairs, predicted)?;
     Ok((said, measured::agreement(labels, options)?))
 }
 
@@ -166,11 +171,19 @@ fn human_grades(pairs: &[LabeledPair]) -> (Vec<String>, Vec<String>) {
 /// The pairs with a labeler's grades in place of a predicted column.
 fn labeled(
     file: &Path,
+    command: &Command,
     wanted: &PairOptions,
     labeler: &dyn Labeler,
     options: &Options,
 ) -> anyhow::Result<PairFile> {
-    let mut pairs = labelers::read(file, wanted, options)?;
+    let mut pairs = match &command.dataset {
+        Some(name) => PairFile {
+            path: file.to_owned(),
+            pairs: labelers::of_collection(name, None, options)?.0,
+            ..PairFile::default()
+        },
+        None => labelers::read(file, wanted, options)?,
+    };
     labelers::predict(&mut pairs.pairs, labeler, options)?;
     (pairs.columns.predicted, pairs.predicted_missing) = (None, 0);
     pairs.unparsed.clear();

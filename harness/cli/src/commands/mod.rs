@@ -10,6 +10,7 @@ pub mod model;
 pub mod quantize;
 pub mod recipe;
 pub mod runs;
+pub mod serve;
 pub mod shell;
 pub mod simulate;
 pub mod synthesize;

@@ -1,7 +1,9 @@
 //! The result of `graded agree`, said.
 
 use datasets::pairs::PairFile;
-use relevance::agreement::{FileReport, RatersReport, Report as Agreement, Statistic, SystemAgreement};
+use relevance::agreement::{
+    FileReport, Predicted, RatersReport, Report as Agreement, Statistic, SystemAgreement,
+};
 use relevance::resampling::Estimate;
 use serde_json::{Value, json};
 
@@ -18,14 +20,22 @@ pub struct SystemOrders {
 }
 
 /// Predicted against human grades.
-pub fn two_raters(name: &str, report: &Agreement, pairs: &PairFile) -> anyhow::Result<Report> {
-    let json = serde_json::to_value(FileReport { report, file: name })?;
+pub fn two_raters(
+    name: &str,
+    report: &Agreement,
+    pairs: &PairFile,
+    predicted: Option<Predicted<'_>>,
+) -> anyhow::Result<Report> {
+    let json = serde_json::to_value(FileReport { report, file: name, predicted })?;
     let mut tables = tables(name, report);
     if let Some(first) = pairs.unparsed.first() {
         let found = format!("line {}: {}", first.line, first.cell);
         tables[0]
             .notes
             .push(format!("{} predicted cells are no grade, the first on {found}", pairs.unparsed.len()));
+    }
+    if let Some(predicted) = predicted {
+        tables[0].notes.push(format!("scores {}", predicted.scores_digest));
     }
     Ok(Report { tables, json, lines: Vec::new() })
 }

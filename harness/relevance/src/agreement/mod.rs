@@ -4,6 +4,7 @@
 //! [`resampling`](crate::resampling)) costs little more than the statistic. [`Report`] is all of them at once.
 //! A statistic without a value says why ([`Undefined`](crate::undefined::Undefined)); none is ever NaN.
 
+mod calibration;
 mod change;
 mod cohen_kappa;
 mod confusion;
@@ -19,6 +20,7 @@ mod system_ranking;
 #[cfg(test)]
 mod tests;
 
+pub use calibration::{Bin, Reliability, ScoreHistogram, reliability, score_histogram};
 pub use change::changes;
 pub use cohen_kappa::{Weights, cohen_kappa};
 pub use confusion::{Confusion, OffScale};
@@ -28,7 +30,7 @@ pub use krippendorff_alpha::{Metric, krippendorff_alpha, krippendorff_alpha_inte
 pub use per_grade::{GradeRow, macro_f1, per_grade};
 pub use rank_correlation::{Correlations, correlations, kendall_tau_b, pearson, spearman};
 pub use report::{
-    FileReport, GradeReport, RatedPair, RaterPairReport, RatersReport, Report, Statistic, rated_pairs,
-    raters_report,
+    FileReport, GradeReport, Predicted, RatedPair, RaterPairReport, RatersReport, Report, Statistic,
+    rated_pairs, raters_report,
 };
 pub use system_ranking::{SystemAgreement, system_agreement, tau_ap, tau_ap_symmetric};

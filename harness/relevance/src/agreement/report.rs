@@ -456,6 +456,18 @@ pub struct FileReport<'a> {
     pub report: &'a Report,
     /// The file, as it was named.
     pub file: &'a str,
+    /// What predicted the grades, where a labeler did.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Predicted<'a>>,
+}
+
+/// A labeler behind predicted grades, and what it predicted.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Predicted<'a> {
+    /// The labeler's digest.
+    pub labeler: &'a str,
+    /// The digest of every score, in the order of the pairs: equal digests are equal bits.
+    pub scores_digest: &'a str,
 }
 
 impl Serialize for RaterPairReport {

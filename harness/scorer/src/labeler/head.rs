@@ -10,7 +10,7 @@
 //! likelihood; the `cuts` make the grade, and are chosen for agreement, since the most probable grade of a rare level is
 //! hardly ever that level. Exponentials come from `libm`, sums run from the left: the same bits everywhere.
 
-use relevance::{Level, Scale};
+use relevance::{Grade, Level, Scale};
 use serde::{Deserialize, Serialize};
 
 use super::{Feature, Label};
@@ -140,12 +140,34 @@ impl OrdinalHead {
         &self.cuts
     }
 
+    /// The same head with other cuts.
+    ///
+    /// # Errors
+    /// `BadConfig` for a number of cuts that the scale does not have, cuts that do not ascend or are not finite.
+    pub fn with_cuts(&self, cuts: &[f64]) -> Result<Self> {
+        Self::new(HeadFile {
+            scale: ScaleFile::of(&self.scale),
+            features: self.features.clone(),
+            weights: self.weights.clone(),
+            thresholds: self.thresholds.clone(),
+            cuts: cuts.to_vec(),
+        })
+    }
+
+    /// The grade that begins at the highest cut at or below `score`.
+    pub fn grade(&self, score: f64) -> Grade {
+        self.scale.levels()[self.cuts.iter().filter(|&&cut| cut <= score).count()].grade
+    }
+
     /// The label of a pair with the features `x`, in the order of [`OrdinalHead::features`].
     pub fn label(&self, x: &[f64]) -> Label {
         let score = self.weights.iter().zip(x).fold(0.0, |sum, (weight, x)| sum + weight * x);
-        let reached = self.cuts.iter().filter(|&&cut| cut <= score).count();
-        let grade = self.scale.levels()[reached].grade;
-        Label { grade, score, distribution: self.distribution(score) }
+        Label { grade: self.grade(score), score, distribution: self.distribution(score) }
+    }
+
+    /// The probability of the level at `position` of the scale or one above it, from a [`OrdinalHead::distribution`].
+    pub fn at_least(distribution: &[f64], position: usize) -> f64 {
+        distribution.iter().skip(position).sum()
     }
 
     /// The probability of each level at a score.
@@ -199,6 +221,18 @@ mod tests {
         assert_eq!(head.label(&[0.25, 0.0]).grade, 1);
         assert_eq!(head.label(&[0.0, 0.0]).grade, 0);
         assert_eq!(head.label(&[100.0, 0.0]).grade, 3);
+    }
+
+    #[test]
+    fn other_cuts_make_other_grades_of_the_same_scores() {
+        let head = OrdinalHead::new(file()).unwrap();
+        let moved = head.with_cuts(&[0.5, 2.0, 2.5]).unwrap();
+        assert_eq!((head.grade(1.25), moved.grade(1.25)), (2, 1));
+        assert_eq!(head.distribution(1.25), moved.distribution(1.25));
+        assert_eq!(OrdinalHead::at_least(&[0.5, 0.25, 0.125, 0.125], 2), 0.25);
+        for wrong in [&[0.5, 1.0][..], &[1.0, 0.5, 2.0], &[0.0, 1.0, f64::INFINITY]] {
+            assert!(matches!(head.with_cuts(wrong), Err(ScorerError::BadConfig { .. })));
+        }
     }
 
     #[test]

@@ -52,6 +52,16 @@ pub trait Labeler: Send + Sync {
     fn label(&self, pairs: &[Pair<'_>]) -> Result<Vec<Label>>;
 }
 
+/// The digest of a run of scores: hexadecimal blake3 over their bits as little-endian `u64`, in order. Two machines that
+/// print the same digest computed the same bits.
+pub fn scores_digest(scores: impl IntoIterator<Item = f64>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for score in scores {
+        hasher.update(&score.to_bits().to_le_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// The labeler of a bundle.
 ///
 /// # Errors
@@ -59,4 +69,17 @@ pub trait Labeler: Send + Sync {
 /// and key.
 pub fn load_labeler(bundle: &Bundle, options: &EncoderOptions) -> Result<Box<dyn Labeler>> {
     Ok(Box::new(EncoderLabeler::from_bundle(bundle, options)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_of_the_bits_in_order() {
+        let bytes = [1.5_f64, -0.0].map(|score| score.to_bits().to_le_bytes()).concat();
+        assert_eq!(scores_digest([1.5, -0.0]), blake3::hash(&bytes).to_hex().as_str());
+        assert_ne!(scores_digest([1.5, -0.0]), scores_digest([1.5, 0.0]));
+        assert_ne!(scores_digest([1.5, -0.0]), scores_digest([-0.0, 1.5]));
+    }
 }
