@@ -252,6 +252,7 @@ fn list(command: &List) -> anyhow::Result<Finished> {
             continue;
         }
         let values = summary.headlines.iter().map(|(name, _, value)| match value {
+            Some(value) if summary.kind == Kind::Benchmark => format!("{name} {value:.3e}"),
             Some(value) => format!("{name} {value:.4}"),
             None => name.clone(),
         });
@@ -317,30 +318,26 @@ fn values(record: &Record) -> Table {
             ]);
         }
     }
-    let mut row = |of: &str, measure: &str, value: Option<f64>, ends: Option<[f64; 2]>, count: usize| {
-        let (lower, upper) = (Cell::maybe(ends.map(|ends| ends[0])), Cell::maybe(ends.map(|ends| ends[1])));
-        let (value, count) = (Cell::maybe(value), Cell::count(count));
-        table.push(vec![
-            Cell::text(of),
-            Cell::text(measure),
-            value,
-            lower,
-            upper,
-            count,
-            Cell::Empty,
-            Cell::Empty,
-        ]);
+    type Values = (Option<f64>, Option<[f64; 2]>);
+    let mut row = |of: &str, measure: &str, cell: fn(f64) -> Cell, (value, ends): Values, count: usize| {
+        let cell = |value: Option<f64>| value.map_or(Cell::Empty, cell);
+        let mut cells = vec![Cell::text(of), Cell::text(measure), cell(value)];
+        cells.extend([cell(ends.map(|ends| ends[0])), cell(ends.map(|ends| ends[1])), Cell::count(count)]);
+        cells.extend([Cell::Empty, Cell::Empty]);
+        table.push(cells);
     };
     if let Some(labels) = &record.agreement {
         for measured in &labels.measures {
-            row("labels", &measured.name, measured.value, measured.interval, labels.cells.len());
+            let values = (measured.value, measured.interval);
+            row("labels", &measured.name, Cell::Value, values, labels.cells.len());
         }
     }
     for timing in &record.timings {
         let least = timing.values.iter().copied().reduce(f64::min);
         let most = timing.values.iter().copied().reduce(f64::max);
         let ends = least.zip(most).map(|(least, most)| [least, most]);
-        row(&timing.name, &timing.unit.to_string(), speed::median(&timing.values), ends, timing.values.len());
+        let values = (speed::median(&timing.values), ends);
+        row(&timing.name, &timing.unit.to_string(), Cell::Quantity, values, timing.values.len());
     }
     table.notes =
         vec!["lower, upper: the 95 % bootstrap interval; of times the fastest and slowest repeat".to_owned()];
@@ -436,7 +433,7 @@ fn comparison_table(run: &RunComparison) -> Table {
     }
     for one in &run.timings {
         let mut row = vec![Cell::text(&one.name), Cell::text(one.unit.to_string())];
-        row.extend([one.baseline, one.candidate, one.candidate - one.baseline].map(Cell::Value));
+        row.extend([one.baseline, one.candidate, one.candidate - one.baseline].map(Cell::Quantity));
         row.resize(columns.len(), Cell::Empty);
         table.push(row);
         table
@@ -592,19 +589,16 @@ fn measure(command: &Measure, options: &Options) -> anyhow::Result<Finished> {
             command.instructions,
         )?);
     }
+    let quantity = |value: Option<f64>| value.map_or(Cell::Empty, Cell::Quantity);
     let mut table = Table::new(["what", "unit", "repeats", "median", "lowest", "highest", "noise"]);
     for timing in &record.timings {
         table.push(vec![
             Cell::text(&timing.name),
             Cell::text(timing.unit.to_string()),
             Cell::count(timing.values.len()),
-            Cell::text(speed::median(&timing.values).map(|value| format!("{value}")).unwrap_or_default()),
-            Cell::text(
-                timing.values.iter().copied().reduce(f64::min).map(|v| format!("{v}")).unwrap_or_default(),
-            ),
-            Cell::text(
-                timing.values.iter().copied().reduce(f64::max).map(|v| format!("{v}")).unwrap_or_default(),
-            ),
+            quantity(speed::median(&timing.values)),
+            quantity(timing.values.iter().copied().reduce(f64::min)),
+            quantity(timing.values.iter().copied().reduce(f64::max)),
             Cell::Share(speed::noise(&timing.values)),
         ]);
     }

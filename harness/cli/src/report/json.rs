@@ -29,6 +29,8 @@ fn value(cell: &Cell) -> Value {
         Cell::Empty => Value::Null,
         Cell::Text(text) => text.clone().into(),
         Cell::Count(count) => (*count).into(),
-        Cell::Value(number) | Cell::Share(number) | Cell::Probability(number) => (*number).into(),
+        Cell::Value(number) | Cell::Quantity(number) | Cell::Share(number) | Cell::Probability(number) => {
+            (*number).into()
+        }
     }
 }

@@ -39,6 +39,8 @@ pub enum Cell {
     Count(u64),
     /// A measured value: four decimals for people, every digit for programs.
     Value(f64),
+    /// A time or a count of any size: four digits for people.
+    Quantity(f64),
     /// A share between 0 and 1, shown as a percentage to people.
     Share(f64),
     /// A probability: shown with a lower bound of what four decimals can say.
@@ -68,6 +70,9 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Count(count) => count.to_string(),
             Self::Value(value) => format!("{value:.4}"),
+            Self::Quantity(value) if value.abs() >= 1e4 => format!("{value:.0}"),
+            Self::Quantity(value) if value.abs() >= 0.1 || *value == 0.0 => format!("{value:.4}"),
+            Self::Quantity(value) => format!("{value:.3e}"),
             Self::Share(share) => format!("{:.1} %", share * 100.0),
             Self::Probability(p) if *p < 0.00005 => "<.0001".to_owned(),
             Self::Probability(p) => format!("{p:.4}"),
@@ -77,7 +82,9 @@ impl Cell {
     /// As a program reads it: the shortest text that gives the same number back.
     pub fn exact(&self) -> String {
         match self {
-            Self::Value(value) | Self::Share(value) | Self::Probability(value) => format!("{value}"),
+            Self::Value(value) | Self::Quantity(value) | Self::Share(value) | Self::Probability(value) => {
+                format!("{value}")
+            }
             _ => self.rounded(),
         }
     }

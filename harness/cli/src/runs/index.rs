@@ -1,6 +1,7 @@
 //! What a history holds, without reading every record every time. The index is a cache: it lies with the other caches,
 //! is made anew from the records, and an entry counts only while its file's size and time of change are the same.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Kind, Record, short};
 use crate::cache;
+use crate::exit::Usage;
 
 /// One file of a history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,8 +66,13 @@ impl Entry {
 /// # Errors
 /// When the folder cannot be read.
 pub fn entries(folder: &Path) -> anyhow::Result<Vec<Entry>> {
-    let shown = || format!("{}: cannot be read", folder.display());
-    let files = files(folder).map_err(|error| crate::exit::Usage::error(format!("{}: {error}", shown())))?;
+    let files = files(folder).map_err(|error| {
+        let folder = folder.display();
+        Usage::error(match error.kind() {
+            ErrorKind::NotFound => format!("{folder}: no such folder: nothing was recorded there"),
+            _ => format!("{folder}: cannot be read: {error}"),
+        })
+    })?;
     let kept = kept(folder);
     let known = |file: &File| {
         kept.get(&file.name).filter(|entry| {

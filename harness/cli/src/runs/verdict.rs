@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::compare::RunComparison;
+use super::record::Unit;
 use crate::exit;
 use crate::report::{Cell, Report, Table};
 
@@ -95,6 +96,12 @@ impl Check {
         Self { level: Level::Warning, message: message.into(), ..self }
     }
 
+    /// Values of measures have four decimals; times and counts are of any size.
+    fn cell(&self, value: Option<f64>) -> Cell {
+        let is_speed = [Unit::Seconds, Unit::Instructions].iter().any(|unit| unit.to_string() == self.what);
+        value.map_or(Cell::Empty, if is_speed { Cell::Quantity } else { Cell::Value })
+    }
+
     fn name(&self) -> String {
         format!("{}: {}: {}", self.dataset, self.subject, self.what)
     }
@@ -178,9 +185,9 @@ impl Verdict {
                 Cell::text(&check.dataset),
                 Cell::text(&check.subject),
                 Cell::text(&check.what),
-                Cell::maybe(figures.baseline),
-                Cell::maybe(figures.candidate),
-                Cell::maybe(figures.difference),
+                check.cell(figures.baseline),
+                check.cell(figures.candidate),
+                check.cell(figures.difference),
                 Cell::text(interval.unwrap_or_default()),
                 figures.p.map_or(Cell::Empty, Cell::Probability),
                 Cell::text(outcomes.unwrap_or_default()),
