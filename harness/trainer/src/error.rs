@@ -124,7 +124,11 @@ impl TrainerError {
     /// Whether what was given is at fault, rather than how the run went.
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Model(_) | Self::Setting { .. } | Self::Unsupported(_) | Self::Text { .. } | Self::Checkpoint(_) => true,
+            Self::Model(_)
+            | Self::Setting { .. }
+            | Self::Unsupported(_)
+            | Self::Text { .. }
+            | Self::Checkpoint(_) => true,
             Self::NotFinite { .. }
             | Self::Exploded { .. }
             | Self::Collapsed { .. }

@@ -54,7 +54,9 @@ fn check(paths: &[PathBuf]) -> anyhow::Result<Finished> {
     for path in paths {
         let digest = match training(path)? {
             Some(recipe) => recipe.digest()?,
-            None => RecipeFile::read(path)?.complete().with_context(|| path.display().to_string())?.digest()?,
+            None => {
+                RecipeFile::read(path)?.complete().with_context(|| path.display().to_string())?.digest()?
+            }
         };
         table.push(vec![Cell::text(path.display().to_string()), Cell::text(digest)]);
     }

@@ -103,7 +103,11 @@ impl Run<'_> {
         let held_out = self.set.held_out.as_ref().map(|set| HeldOut::new(set, self.recipe, self.options));
         let mut measured = Vec::new();
         if let Some(held_out) = &held_out {
-            measured.push(Measured { when: "bm25".into(), step: None, values: held_out.measure(&held_out.bm25()?)? });
+            measured.push(Measured {
+                when: "bm25".into(),
+                step: None,
+                values: held_out.measure(&held_out.bm25()?)?,
+            });
             let before = held_out.measure(&held_out.answer("before", &trainer.model)?)?;
             measured.push(Measured { when: "before".into(), step: Some(0), values: before });
         }
@@ -112,16 +116,23 @@ impl Run<'_> {
             progress::say(self.options, format!("goes on after step {} of {steps}", trainer.steps_taken()));
         }
         let bar = progress::bar(self.options, "training", steps);
-        let mut course = Course { started: Instant::now(), first_step: trainer.steps_taken(), pairs: 0, losses: Vec::new() };
+        let mut course = Course {
+            started: Instant::now(),
+            first_step: trainer.steps_taken(),
+            pairs: 0,
+            losses: Vec::new(),
+        };
         bar.set_position(course.first_step);
         bar.reset_eta();
         let accumulate = self.recipe.file.training.accumulate;
         let pairs = std::cell::Cell::new(0u64);
-        let learned: Vec<bool> = self.recipe.loss.parameters().iter().map(|parameter| parameter.learned).collect();
+        let learned: Vec<bool> =
+            self.recipe.loss.parameters().iter().map(|parameter| parameter.learned).collect();
         trainer.train(
             |step| {
                 let numbers = step * accumulate..(step + 1) * accumulate;
-                let drawn = numbers.map(|number| Ok(batches.batch(number)?)).collect::<anyhow::Result<Vec<_>>>()?;
+                let drawn =
+                    numbers.map(|number| Ok(batches.batch(number)?)).collect::<anyhow::Result<Vec<_>>>()?;
                 pairs.set(drawn.iter().map(|batch| batch.targets.pairs().count() as u64).sum());
                 Ok(drawn.into_iter().map(|batch| ids.batch(batch)).collect())
             },
@@ -164,7 +175,11 @@ impl Run<'_> {
             && !is_last
         {
             let values = held_out.measure(&held_out.answer("now", &trainer.model)?)?;
-            measured.push(Measured { when: format!("step {}", report.step), step: Some(report.step), values });
+            measured.push(Measured {
+                when: format!("step {}", report.step),
+                step: Some(report.step),
+                values,
+            });
         }
         Ok(())
     }
@@ -287,7 +302,11 @@ impl Course {
 
     fn speed(&self) -> String {
         let steps = self.losses.len();
-        format!("{steps} steps in {:.1} s, {:.0} pairs/s", self.started.elapsed().as_secs_f64(), self.pairs_per_second())
+        format!(
+            "{steps} steps in {:.1} s, {:.0} pairs/s",
+            self.started.elapsed().as_secs_f64(),
+            self.pairs_per_second()
+        )
     }
 }
 
@@ -303,11 +322,15 @@ impl Ids {
             let ids = texts.par_iter().map(|text| Ok(model.ids(&text.text, role)?));
             ids.collect::<anyhow::Result<Vec<_>>>()
         };
-        Ok(Self { queries: of(lists.queries(), Role::Query)?, documents: of(lists.documents(), Role::Document)? })
+        Ok(Self {
+            queries: of(lists.queries(), Role::Query)?,
+            documents: of(lists.documents(), Role::Document)?,
+        })
     }
 
     fn batch(&self, batch: trainer::batch::Batch) -> TokenBatch<Targets> {
-        let pick = |all: &[Vec<u32>], numbers: &[u32]| numbers.iter().map(|&at| all[at as usize].clone()).collect();
+        let pick =
+            |all: &[Vec<u32>], numbers: &[u32]| numbers.iter().map(|&at| all[at as usize].clone()).collect();
         TokenBatch {
             queries: pick(&self.queries, &batch.queries),
             documents: pick(&self.documents, &batch.documents),
@@ -320,12 +343,14 @@ impl Ids {
 fn slopes(loss: &Loss, learned: &[bool], vectors: Vectors<'_>, targets: &Targets) -> Result<Slopes, String> {
     let (queries, documents, width) = (vectors.queries, vectors.documents, vectors.width);
     let embeddings = Embeddings {
-        queries: Matrix::new("queries", queries, queries.len() / width, width).map_err(|error| error.to_string())?,
+        queries: Matrix::new("queries", queries, queries.len() / width, width)
+            .map_err(|error| error.to_string())?,
         documents: Matrix::new("documents", documents, documents.len() / width, width)
             .map_err(|error| error.to_string())?,
     };
     let found = loss.gradients(embeddings, targets, vectors.parameters).map_err(|error| error.to_string())?;
-    let parameters = found.parameters.iter().zip(learned).map(|(slope, learned)| if *learned { *slope } else { 0.0 });
+    let parameters =
+        found.parameters.iter().zip(learned).map(|(slope, learned)| if *learned { *slope } else { 0.0 });
     Ok(Slopes {
         value: found.value,
         queries: found.queries,
@@ -337,7 +362,9 @@ fn slopes(loss: &Loss, learned: &[bool], vectors: Vectors<'_>, targets: &Targets
 fn already_done(record: &Value, digest: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
     if record["recipe"] != digest {
         let out = out.display();
-        return Err(Usage::error(format!("{out}: the finished run of another recipe; another --out starts anew")));
+        return Err(Usage::error(format!(
+            "{out}: the finished run of another recipe; another --out starts anew"
+        )));
     }
     let mut table = Table::default();
     table.notes.push(format!("{}: this run is finished", out.display()));

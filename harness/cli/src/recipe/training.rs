@@ -251,7 +251,8 @@ pub struct TrainingRecipe {
 impl TrainingFile {
     /// Whether the text of a recipe is one of training rather than of evaluation.
     pub fn is_training(text: &str) -> bool {
-        text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("loss") || table.contains_key("training"))
+        text.parse::<toml::Table>()
+            .is_ok_and(|table| table.contains_key("loss") || table.contains_key("training"))
     }
 
     /// Reads a training recipe.
@@ -320,7 +321,9 @@ impl TrainingFile {
     fn model_options(&self, seed: u64) -> anyhow::Result<ModelOptions> {
         let scorer = &self.scorer;
         if scorer.encoder.is_empty() {
-            return Err(Usage::error("scorer.encoder: expected `embedded`, a pulled model or a bundle's path"));
+            return Err(Usage::error(
+                "scorer.encoder: expected `embedded`, a pulled model or a bundle's path",
+            ));
         }
         let pooling = scorer.pooling.as_deref().map(pooling).transpose()?;
         let prompt = |prompt: &Option<String>| prompt.clone().unwrap_or_default();
@@ -328,7 +331,8 @@ impl TrainingFile {
             query_prompt: prompt(&scorer.query_prompt),
             document_prompt: prompt(&scorer.document_prompt),
         });
-        let lora = scorer.lora.clone().map(|Lora { rank, alpha, targets }| Adaptation { rank, alpha, targets });
+        let lora =
+            scorer.lora.clone().map(|Lora { rank, alpha, targets }| Adaptation { rank, alpha, targets });
         Ok(ModelOptions {
             max_tokens: scorer.max_tokens,
             pooling,
@@ -345,7 +349,9 @@ impl HeldOut {
     fn check(&self) -> anyhow::Result<()> {
         let ways = [self.folds.is_some(), self.share.is_some(), self.split.is_some(), self.dataset.is_some()];
         if ways.into_iter().filter(|way| *way).count() != 1 {
-            return Err(Usage::error("data.held_out: expected one of folds with fold, share, split, dataset"));
+            return Err(Usage::error(
+                "data.held_out: expected one of folds with fold, share, split, dataset",
+            ));
         }
         if let Some(folds) = self.folds
             && (folds < 2 || self.fold.is_none_or(|fold| fold >= folds))
@@ -353,7 +359,9 @@ impl HeldOut {
             return Err(Usage::error("data.held_out: expected folds of at least 2, and a fold below that"));
         }
         if let Some(share) = self.share.filter(|share| !(*share > 0.0 && *share < 1.0)) {
-            return Err(Usage::error(format!("data.held_out.share: expected a share between 0 and 1, found {share}")));
+            return Err(Usage::error(format!(
+                "data.held_out.share: expected a share between 0 and 1, found {share}"
+            )));
         }
         Ok(())
     }
@@ -432,7 +440,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const SMALL: &str = "[data]\ndataset = \"sample\"\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"\n";
+    const SMALL: &str =
+        "[data]\ndataset = \"sample\"\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"\n";
 
     fn complete(text: &str) -> anyhow::Result<TrainingRecipe> {
         super::super::written::parse_toml::<TrainingFile>(text)?.complete(42)
@@ -466,8 +475,13 @@ mod tests {
         assert!(more("[mining]\nfirst_rank = 1").contains("mining.system"));
         assert!(more("[mining]\nsystem = \"bm25\"\nlast = 3").contains("last"));
         assert!(more("[evaluation]\nmeasures = [\"nDGC@10\"]").contains("nDGC"));
-        assert!(refused("[data]\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"").contains("data"));
+        assert!(
+            refused("[data]\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"").contains("data")
+        );
         assert!(refused(&SMALL.replace("infonce", "inforce")).contains("inforce"));
-        assert!(refused(&SMALL.replace("\n[scorer]", "\nheld_out = { folds = 5, fold = 5 }\n[scorer]")).contains("fold"));
+        assert!(
+            refused(&SMALL.replace("\n[scorer]", "\nheld_out = { folds = 5, fold = 5 }\n[scorer]"))
+                .contains("fold")
+        );
     }
 }

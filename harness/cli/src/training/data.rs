@@ -72,7 +72,8 @@ fn hold_out(
         };
         return collections::open(name, Some(split), options.memory);
     }
-    let mut queries: Vec<String> = learned.judgments.queries().map(|query| query.query().to_owned()).collect();
+    let mut queries: Vec<String> =
+        learned.judgments.queries().map(|query| query.query().to_owned()).collect();
     // An order that depends on seed and id alone: adding a query to the collection moves no other.
     queries.sort_by_cached_key(|id| *blake3::hash(format!("{}:{id}", held_out.seed).as_bytes()).as_bytes());
     let is_held_out = |at: usize| match (held_out.folds, held_out.fold, held_out.share) {
@@ -86,7 +87,9 @@ fn hold_out(
         learned.judgments.queries().partition(|query| chosen.contains(query.query()));
     if inside.is_empty() || outside.is_empty() {
         let (inside, all) = (inside.len(), queries.len());
-        return Err(Usage::error(format!("data.held_out: {inside} of {all} queries held out leaves nothing on one side")));
+        return Err(Usage::error(format!(
+            "data.held_out: {inside} of {all} queries held out leaves nothing on one side"
+        )));
     }
     let (inside, outside) = (judgments(&inside), judgments(&outside));
     learned.judgments = outside;
@@ -94,7 +97,8 @@ fn hold_out(
 }
 
 fn judgments(queries: &[&QueryJudgments]) -> Judgments {
-    let triples = queries.iter().flat_map(|own| own.iter().map(|(document, grade)| (own.query(), document, grade)));
+    let triples =
+        queries.iter().flat_map(|own| own.iter().map(|(document, grade)| (own.query(), document, grade)));
     triples.collect()
 }
 
@@ -140,11 +144,16 @@ fn lists(collection: &Collection, teacher: Option<&str>, notes: &mut Vec<String>
     Ok(lists)
 }
 
-fn teacher_scores<'c>(collection: &'c Collection, name: &str) -> anyhow::Result<HashMap<(&'c str, &'c str), f32>> {
+fn teacher_scores<'c>(
+    collection: &'c Collection,
+    name: &str,
+) -> anyhow::Result<HashMap<(&'c str, &'c str), f32>> {
     let ratings = collection.ratings.as_ref();
     let Some((ratings, column)) = ratings.and_then(|ratings| Some((ratings, ratings.column(name)?))) else {
         let known = ratings.map_or("none".to_owned(), |ratings| ratings.raters.join(", "));
-        return Err(Usage::error(format!("data.teacher: {name} is no rater of the collection; there are: {known}")));
+        return Err(Usage::error(format!(
+            "data.teacher: {name} is no rater of the collection; there are: {known}"
+        )));
     };
     let keys = ratings.queries.iter().zip(&ratings.documents).map(|(q, d)| (q.as_str(), d.as_str()));
     let rows = keys.zip(ratings.table.rows());

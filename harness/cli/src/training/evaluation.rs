@@ -56,7 +56,8 @@ impl<'a> HeldOut<'a> {
     /// # Errors
     /// When a measure does not fit the judgments.
     pub fn measure(&self, system: &System<'_>) -> anyhow::Result<Vec<f64>> {
-        let options = EvaluationOptions { self_hits: self.collection.self_hits, ..EvaluationOptions::default() };
+        let options =
+            EvaluationOptions { self_hits: self.collection.self_hits, ..EvaluationOptions::default() };
         let evaluator = Evaluator::new(&self.collection.judgments, &self.recipe.measures, options)?;
         let outcomes = system.rankings.par_iter().map(|ranking| evaluator.query(ranking));
         Ok(evaluator.collect(outcomes.collect::<Result<Vec<_>, _>>()?)?.summary)

@@ -47,7 +47,9 @@ impl RunFolder {
         for path in [&self.out, &checkpoint] {
             if path.exists() && !resume {
                 let path = path.display();
-                return Err(Usage::error(format!("{path} is there already: --resume goes on, another --out starts anew")));
+                return Err(Usage::error(format!(
+                    "{path} is there already: --resume goes on, another --out starts anew"
+                )));
             }
         }
         if checkpoint.is_file() {

@@ -57,7 +57,10 @@ fn ranked(
     let mut ranked = Vec::with_capacity(ranking.hits.len());
     for hit in &ranking.hits {
         if let Some(text) = texts.get(hit.document) {
-            ranked.push(RankedDocument { document: lists.intern_document(hit.document, text)?, score: hit.score as f32 });
+            ranked.push(RankedDocument {
+                document: lists.intern_document(hit.document, text)?,
+                score: hit.score as f32,
+            });
         }
     }
     Ok(ranked)
