@@ -85,6 +85,82 @@ fn a_killed_run_resumes_to_the_same_bits() {
     }
 }
 
+/// The training recipes of the house that grades alone can drive.
+const LOSSES: [(&str, &str); 13] = [
+    ("infonce", include_str!("../harness/recipes/train-infonce.toml")),
+    ("weighted_infonce", include_str!("../harness/recipes/train-weighted-infonce.toml")),
+    ("h_infonce", include_str!("../harness/recipes/train-h-infonce.toml")),
+    ("wasserstein", include_str!("../harness/recipes/train-wasserstein.toml")),
+    ("listnet", include_str!("../harness/recipes/train-listnet.toml")),
+    ("listmle", include_str!("../harness/recipes/train-listmle.toml")),
+    ("lambda_loss", include_str!("../harness/recipes/train-lambda-loss.toml")),
+    ("approx_ndcg", include_str!("../harness/recipes/train-approx-ndcg.toml")),
+    ("ranknet", include_str!("../harness/recipes/train-ranknet.toml")),
+    ("cosent", include_str!("../harness/recipes/train-cosent.toml")),
+    ("rince", include_str!("../harness/recipes/train-rince.toml")),
+    ("bixse", include_str!("../harness/recipes/train-bixse.toml")),
+    ("mse", include_str!("../harness/recipes/train-mse.toml")),
+];
+
+#[test]
+fn every_loss_falls_when_its_recipe_runs_on_the_sample() {
+    let folder = Folder::new();
+    for (name, recipe) in LOSSES {
+        let changes = [
+            ("all-MiniLM-L6-v2", "embedded"),
+            ("\"chorus\"", "\"sample\""),
+            ("learning_rate = 5e-5", "learning_rate = 2e-2"),
+            ("epochs = 10", "epochs = 12"),
+        ];
+        let small = changes.iter().fold(recipe.to_owned(), |recipe, (old, new)| {
+            assert!(recipe.contains(old), "{name}: {old}");
+            recipe.replace(old, new)
+        });
+        folder.write("recipe.toml", small);
+        let answer = folder.json(&format!("train recipe.toml --quiet --out {name}"));
+        assert_eq!(answer["loss"], name);
+        let losses: Vec<f64> =
+            answer["losses"].as_array().unwrap().iter().map(|step| step[1].as_f64().unwrap()).collect();
+        // Three batches an epoch: the first epoch and the last.
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let (first, last) = (mean(&losses[..3]), mean(&losses[losses.len() - 3..]));
+        assert!(last < 0.85 * first, "{name}: the loss went from {first} to {last}");
+    }
+}
+
+#[test]
+fn every_recipe_of_the_house_can_be_run() {
+    let folder = Folder::new();
+    let recipes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
+    let paths = std::fs::read_dir(recipes).unwrap().map(|entry| entry.unwrap().path().into_os_string());
+    let answer = folder.graded(["recipe".into(), "check".into()].into_iter().chain(paths)).ok();
+    assert!(answer.stdout.lines().count() > LOSSES.len(), "{}", answer.stdout);
+    let shown = folder.graded(
+        ["recipe", "show"]
+            .map(std::ffi::OsString::from)
+            .into_iter()
+            .chain([folder.write("recipe.toml", RECIPE).into_os_string()]),
+    );
+    assert!(shown.ok().stdout.contains("[loss]"));
+}
+
+#[test]
+fn hard_negatives_come_from_bm25_or_an_encoder() {
+    let folder = Folder::new();
+    for (system, expected) in [("bm25", "mined"), ("embedded", "mined")] {
+        let mining = format!(
+            "[mining]\nsystem = \"{system}\"\nper_query = 4\nmargin = {{ relative = 0.05 }}\n\n[training]"
+        );
+        let recipe = short(2)
+            .replace("[training]", &mining)
+            .replace("queries = 16", "queries = 16\nmined_per_query = 2");
+        folder.write("recipe.toml", recipe);
+        let answer = folder.json(&format!("train recipe.toml --out {system} --quiet"));
+        let notes = answer["data"]["notes"].to_string();
+        assert!(notes.contains(expected) && !notes.contains("mined 0"), "{notes}");
+    }
+}
+
 #[test]
 fn threads_change_no_bit_of_the_weights() {
     let folder = Folder::new();
