@@ -9,6 +9,8 @@ mod graded;
 
 // `graded evaluate`: the default, collections, run files, labelled pairs, comparisons.
 mod evaluate;
+// `graded train`: the sample's recipe, killed and resumed, what is refused.
+mod train;
 // `graded agree`: two raters, several, two sets of judgments.
 mod agree;
 // `graded label`, `graded model calibrate`, `graded agree --labeler`.

@@ -1,0 +1,71 @@
+"""The table of all losses: every recipe over five folds and several seeds, held-out measures with intervals, as CSV.
+
+    python benchmarks/training/folds.py GRADED WORK_FOLDER [--seeds 1,2,3] [--losses infonce,h-infonce] [--folds 5]
+
+GRADED is the release binary. Each run is `graded train` with a recipe of harness/recipes/train-LOSS.toml whose fold and
+seed are replaced; what is finished is not run again, so the script can be stopped and started. A loss's figure for a seed
+is the mean over all queries of all folds (`graded evaluate` of the joined held-out runs would give the same); printed are
+mean and standard error over seeds, beside BM25 and the untrained encoder. Chorus takes some 15 minutes a run on one core
+of 100 GFLOP/s: 13 losses x 5 folds x 3 seeds are two days there. DL20 -> DL19 is train-kl-distillation.toml and
+train-margin-mse.toml as they stand, with other seeds.
+"""
+
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+RECIPES = pathlib.Path(__file__).resolve().parents[2] / "harness" / "recipes"
+
+
+def option(name, default):
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
+
+
+def run(graded, folder, loss, fold, folds, seed):
+    name = f"{loss}-fold{fold}-seed{seed}"
+    text = (RECIPES / f"train-{loss}.toml").read_text()
+    text, changed = re.subn(r"folds = 5, fold = 0", f"folds = {folds}, fold = {fold}", text)
+    assert changed == 1, loss
+    recipe = folder / f"{name}.toml"
+    recipe.write_text(text.replace("[training]", f"[training]\nseed = {seed}"))
+    command = [graded, "train", recipe, "--out", folder / name, "--resume", "--quiet", "--format", "json"]
+    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    queries = len({line.split()[0] for line in (folder / name / "held_out.run").read_text().splitlines()})
+    return queries, {row["model"]: row["measures"] for row in answer["held_out"] if row["step"] in (None, 0, answer["steps"])}
+
+
+def main():
+    graded, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    folds = int(option("--folds", "5"))
+    seeds = [int(seed) for seed in option("--seeds", "1,2,3").split(",")]
+    every = sorted(path.stem[6:] for path in RECIPES.glob("train-*.toml") if "folds = 5" in path.read_text())
+    losses = option("--losses", ",".join(every)).split(",")
+    measures, said = None, set()
+    for loss in losses:
+        by_seed = {}
+        for seed in seeds:
+            parts = [run(graded, folder, loss, fold, folds, seed) for fold in range(folds)]
+            total = sum(queries for queries, _ in parts)
+            measures = measures or list(parts[0][1]["trained"])
+            for model in parts[0][1]:
+                mean = [sum(n * rows[model][m] for n, rows in parts) / total for m in measures]
+                by_seed.setdefault(model, []).append(mean)
+        if not said:
+            print("model,seeds," + ",".join(f"{m},{m} error" for m in measures))
+        for model, rows in by_seed.items():
+            name = loss if model == "trained" else model
+            if name in said:
+                continue
+            said.add(name)
+            cells = []
+            for column in zip(*rows):
+                error = statistics.stdev(column) / len(column) ** 0.5 if len(column) > 1 else float("nan")
+                cells += [f"{statistics.mean(column):.4f}", f"{error:.4f}"]
+            print(",".join([name, str(len(rows)), *cells]), flush=True)
+
+
+main()

@@ -1,0 +1,209 @@
+//! `graded train` as a user runs it: the sample's recipe, a run that is killed and resumed, what is refused.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::graded::Folder;
+
+const RECIPE: &str = include_str!("../harness/recipes/train-sample.toml");
+
+/// The sample's recipe with fewer epochs and a checkpoint at every step.
+fn short(epochs: u32) -> String {
+    let changed = RECIPE.replace("epochs = 60", &format!("epochs = {epochs}"));
+    changed.replace("checkpoint_every = 50", "checkpoint_every = 1")
+}
+
+#[test]
+fn the_sample_s_recipe_trains_a_model_that_evaluates() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", RECIPE);
+    let answer = folder.json("train recipe.toml --out model");
+    let (first, last) = (answer["first_loss"].as_f64().unwrap(), answer["last_loss"].as_f64().unwrap());
+    assert!(last < 0.8 * first, "the loss went from {first} to {last}");
+    let held_out = answer["held_out"].as_array().unwrap();
+    let measure = |row: usize| held_out[row]["measures"]["nDCG@10"].as_f64().unwrap();
+    assert_eq!((&held_out[1]["model"], &held_out[2]["model"]), (&"before".into(), &"trained".into()));
+    assert!(measure(2) > 0.5 && measure(1) > 0.5, "{held_out:?}");
+    let before = folder.json("evaluate --dataset sample --encoder embedded");
+    let after = folder.json("evaluate --dataset sample --encoder ./model");
+    let value = |answer: &serde_json::Value| answer["measures"]["nDCG@10"].as_f64().unwrap();
+    assert!(value(&after) > value(&before) + 0.05, "{} {}", value(&before), value(&after));
+    for file in
+        ["model.safetensors", "config.json", "modules.json", "tokenizer.json", "README.md", "training.json"]
+    {
+        assert!(folder.path("model").join(file).is_file(), "{file}");
+    }
+    let card = std::fs::read_to_string(folder.path("model").join("README.md")).unwrap();
+    for word in [answer["recipe"].as_str().unwrap(), "h_infonce", "nDCG@10", "sample"] {
+        assert!(card.contains(word), "{word} is not on the card");
+    }
+    assert_eq!(folder.names(), ["model", "recipe.toml"]);
+    folder.run("train recipe.toml --out model").refused(&["model", "--resume"]);
+    assert_eq!(folder.json("train recipe.toml --out model --resume")["model"], answer["model"]);
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(40));
+    folder.run("train recipe.toml --out whole --quiet").ok();
+    let weights = |name: &str| std::fs::read(folder.path(name).join("model.safetensors")).unwrap();
+    for round in 0..3 {
+        let out = format!("killed-{round}");
+        let checkpoint = folder.path(&format!("{out}.checkpoint"));
+        // Killed at three different moments: as soon as there is a checkpoint, and a little later each time.
+        let mut kills = 0;
+        for _ in 0..2 {
+            let mut run = Command::new(env!("CARGO_BIN_EXE_graded"))
+                .args(["train", "recipe.toml", "--quiet", "--resume", "--out", &out])
+                .current_dir(folder.path("."))
+                .env("GRADED_CACHE", folder.path("cache"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let started = Instant::now();
+            while !checkpoint.exists()
+                && run.try_wait().unwrap().is_none()
+                && started.elapsed() < Duration::from_secs(300)
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(37 * round));
+            if run.try_wait().unwrap().is_none() {
+                run.kill().unwrap();
+                kills += 1;
+            }
+            run.wait().unwrap();
+        }
+        assert!(kills > 0 || round > 0, "the run ended before it could be killed");
+        folder.run(&format!("train recipe.toml --out {out} --resume --quiet")).ok();
+        assert!(
+            weights("whole") == weights(&out),
+            "round {round}: other weights than the uninterrupted run's"
+        );
+    }
+}
+
+/// The training recipes of the house that grades alone can drive.
+const LOSSES: [(&str, &str); 13] = [
+    ("infonce", include_str!("../harness/recipes/train-infonce.toml")),
+    ("weighted_infonce", include_str!("../harness/recipes/train-weighted-infonce.toml")),
+    ("h_infonce", include_str!("../harness/recipes/train-h-infonce.toml")),
+    ("wasserstein", include_str!("../harness/recipes/train-wasserstein.toml")),
+    ("listnet", include_str!("../harness/recipes/train-listnet.toml")),
+    ("listmle", include_str!("../harness/recipes/train-listmle.toml")),
+    ("lambda_loss", include_str!("../harness/recipes/train-lambda-loss.toml")),
+    ("approx_ndcg", include_str!("../harness/recipes/train-approx-ndcg.toml")),
+    ("ranknet", include_str!("../harness/recipes/train-ranknet.toml")),
+    ("cosent", include_str!("../harness/recipes/train-cosent.toml")),
+    ("rince", include_str!("../harness/recipes/train-rince.toml")),
+    ("bixse", include_str!("../harness/recipes/train-bixse.toml")),
+    ("mse", include_str!("../harness/recipes/train-mse.toml")),
+];
+
+#[test]
+fn every_loss_falls_when_its_recipe_runs_on_the_sample() {
+    let folder = Folder::new();
+    for (name, recipe) in LOSSES {
+        let changes = [
+            ("all-MiniLM-L6-v2", "embedded"),
+            ("\"chorus\"", "\"sample\""),
+            ("learning_rate = 5e-5", "learning_rate = 2e-2"),
+            ("epochs = 10", "epochs = 12"),
+        ];
+        let small = changes.iter().fold(recipe.to_owned(), |recipe, (old, new)| {
+            assert!(recipe.contains(old), "{name}: {old}");
+            recipe.replace(old, new)
+        });
+        folder.write("recipe.toml", small);
+        let answer = folder.json(&format!("train recipe.toml --quiet --out {name}"));
+        assert_eq!(answer["loss"], name);
+        let losses: Vec<f64> =
+            answer["losses"].as_array().unwrap().iter().map(|step| step[1].as_f64().unwrap()).collect();
+        // Three batches an epoch: the first epoch and the last.
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let (first, last) = (mean(&losses[..3]), mean(&losses[losses.len() - 3..]));
+        assert!(last < 0.85 * first, "{name}: the loss went from {first} to {last}");
+    }
+}
+
+#[test]
+fn every_recipe_of_the_house_can_be_run() {
+    let folder = Folder::new();
+    let recipes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
+    let paths = std::fs::read_dir(recipes).unwrap().map(|entry| entry.unwrap().path().into_os_string());
+    let answer = folder.graded(["recipe".into(), "check".into()].into_iter().chain(paths)).ok();
+    assert!(answer.stdout.lines().count() > LOSSES.len(), "{}", answer.stdout);
+    let shown = folder.graded(
+        ["recipe", "show"]
+            .map(std::ffi::OsString::from)
+            .into_iter()
+            .chain([folder.write("recipe.toml", RECIPE).into_os_string()]),
+    );
+    assert!(shown.ok().stdout.contains("[loss]"));
+}
+
+#[test]
+fn hard_negatives_come_from_bm25_or_an_encoder() {
+    let folder = Folder::new();
+    for (system, expected) in [("bm25", "mined"), ("embedded", "mined")] {
+        let mining = format!(
+            "[mining]\nsystem = \"{system}\"\nper_query = 4\nmargin = {{ relative = 0.05 }}\n\n[training]"
+        );
+        let recipe = short(2)
+            .replace("[training]", &mining)
+            .replace("queries = 16", "queries = 16\nmined_per_query = 2");
+        folder.write("recipe.toml", recipe);
+        let answer = folder.json(&format!("train recipe.toml --out {system} --quiet"));
+        let notes = answer["data"]["notes"].to_string();
+        assert!(notes.contains(expected) && !notes.contains("mined 0"), "{notes}");
+    }
+}
+
+#[test]
+fn threads_change_no_bit_of_the_weights() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(3));
+    let digest = |threads: u32| {
+        let line = format!("train recipe.toml --out t{threads} --threads {threads}");
+        folder.json(&line)["model"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(digest(1), digest(3));
+}
+
+#[test]
+fn a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(2));
+    folder.write("model.checkpoint", "GRADEDCK and then nothing of use");
+    folder.run("train recipe.toml --out model").refused(&["model.checkpoint", "--resume"]);
+    folder.run("train recipe.toml --out model --resume").refused(&["checkpoint"]);
+    folder.write("notes/README.md", "my notes");
+    folder.run("train recipe.toml --out notes --resume").refused(&["notes", "training run"]);
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_before_it_starts() {
+    let folder = Folder::new();
+    let refused = |change: &dyn Fn(&str) -> String, words: &[&str]| {
+        folder.write("recipe.toml", change(&short(1)));
+        folder.run("train recipe.toml --out model").refused(words);
+        assert_eq!(folder.names().iter().filter(|name| name.starts_with("model")).count(), 0);
+    };
+    refused(&|recipe| recipe.replace("temperature", "temprature"), &["recipe.toml", "temprature"]);
+    refused(&|recipe| recipe.replace("[training]", "[training]\nlearning = 1"), &["recipe.toml", "learning"]);
+    refused(&|recipe| recipe.replace("2e-3", "-1.0"), &["learning_rate", "-1"]);
+    refused(&|recipe| recipe.replace("\"embedded\"", "\"no-such-model\""), &["no-such-model"]);
+    refused(&|recipe| recipe.replace("\"embedded\"", "\"embedded\"\nfreeze_layers = 1"), &["freeze_layers"]);
+    refused(
+        &|recipe| recipe.replace("\"h_infonce\"\ntemperature = 0.05", "\"kl_distillation\""),
+        &["teacher", "kl_distillation"],
+    );
+    refused(&|recipe| recipe.replace("share = 0.2", "share = 1.5"), &["share"]);
+    refused(&|recipe| recipe.replace("\"sample\"", "\"no-such-set\""), &["no-such-set"]);
+    folder.write("pairs.csv", "query,document,grade\na,b,0\na,c,0\n");
+    let pairs =
+        "[data]\npairs = \"pairs.csv\"\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"\n";
+    refused(&|_| pairs.to_owned(), &["infonce"]);
+}
