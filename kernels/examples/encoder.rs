@@ -1,6 +1,6 @@
 //! Sentences a second through the 8-bit encoder at MiniLM's size, on one thread, for every instruction set here.
 //!
-//! `cargo run --release -p kernels --example encoder [SECONDS [SET]]`. Weights are random: speed does not depend on them.
+//! `cargo run --release -p kernels --example encoder [SECONDS [SET [TOKENS]]]`. Weights are random: speed does not depend on them.
 //! Times are the thread's own, as Linux accounts them.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
@@ -15,12 +15,16 @@ fn main() {
     let seconds: f64 = std::env::args().nth(1).map_or(1.0, |text| text.parse().unwrap());
     let weights = weights();
     let only = std::env::args().nth(2);
+    let lengths: Vec<usize> = match std::env::args().nth(3) {
+        Some(length) => vec![length.parse().unwrap()],
+        None => vec![32, 128, 256],
+    };
     for set in InstructionSet::all_available() {
         if only.as_ref().is_some_and(|only| *only != set.to_string()) {
             continue;
         }
         let encoder = Encoder::on(weights.clone(), Some(set)).unwrap();
-        for length in [32, 128, 256] {
+        for length in lengths.clone() {
             let texts: Vec<Vec<u32>> = (0..TEXTS)
                 .map(|text| (0..length).map(|place| (text * 977 + place * 131) as u32 % 1000).collect())
                 .collect();

@@ -128,6 +128,19 @@ export function texts() {
   return all;
 }
 
+/** How many pairs the 8-bit transformer scores. */
+export const PAIRS = 2048;
+
+/** `count` pairs of texts: empty ones, all scripts, mixtures, and some of more than 2,000 words. */
+export function pairTexts(count) {
+  const next = numbers(7);
+  const text = (at) => {
+    const parts = at % 97 === 0 ? 0 : at % 97 === 1 ? 1000 : 1 + next(7);
+    return Array.from({ length: parts }, () => FRAGMENTS[next(FRAGMENTS.length)]).join([" ", ", ", "\n"][next(3)]);
+  };
+  return Array.from({ length: count }, (_, at) => [text(2 * at), text(2 * at + 1)]);
+}
+
 // As in examples/scores.rs.
 const QUERIES = 20;
 const DEPTH = 50;
@@ -145,6 +158,18 @@ export function answers(graded, bundle, files) {
     refusals: REFUSALS.map(({ call, args }) => refusal(graded, call, args)),
     scores: scores(graded, bundle, texts()),
     sampleRun: sampleRun(graded, bundle, files),
+    transformers: files.transformers.map(({ bundle, pairs }) => pairScores(graded, fromBase64(bundle), pairTexts(pairs))),
+  };
+}
+
+const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
+/** As in examples/pair_scores.rs, one pair at a time. */
+function pairScores(graded, bundle, pairs) {
+  const scorer = new graded.Scorer(bundle);
+  return {
+    digest: scorer.digest,
+    scores: pairs.flatMap(([query, document]) => bits(scorer.similarity([query], [document]))),
   };
 }
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { SAMPLE_DEPTH, agreements, evaluations, texts } from "./cases.mjs";
+import { PAIRS, SAMPLE_DEPTH, agreements, evaluations, pairTexts, texts } from "./cases.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Where the native programs lie; GRADED_BUILD names another folder, of a release for instance. */
@@ -52,7 +52,37 @@ export function sampleFiles() {
     sampleQueries: read("queries.jsonl"),
     sampleQrels: read(join("qrels", "test.tsv")),
     sampleRun: sampleRun("simd"),
+    transformers: transformers(),
   };
+}
+
+/** Pairs that MiniLM scores, where it is at hand: enough for every length, few enough for a crowded machine. */
+const MINILM_PAIRS = 48;
+
+/** 8-bit transformers as base64, made by the command line, and how many pairs each scores. */
+function transformers() {
+  const tiny = at("harness", "scorer", "tests", "fixtures", "tiny_bert");
+  const minilm = process.env.GRADED_MINILM;
+  const wanted = [{ from: tiny, pairs: PAIRS }];
+  if (minilm) wanted.push({ from: minilm, pairs: MINILM_PAIRS });
+  return wanted.map(({ from, pairs }) => inFolder((folder) => {
+    const file = join(folder, "int8.bundle");
+    graded(["--quiet", "model", "quantize", from, "--out", file]);
+    return { bundle: readFileSync(file).toString("base64"), pairs };
+  }));
+}
+
+/** Their scores natively, on one thread and on two. */
+function pairScores({ bundle, pairs }) {
+  return inFolder((folder) => {
+    const file = join(folder, "int8.bundle");
+    writeFileSync(file, Buffer.from(bundle, "base64"));
+    const input = JSON.stringify(pairTexts(pairs));
+    const plain = pairs === PAIRS ? ["scalar"] : [];
+    return [1, 2].map((threads) => JSON.parse(call(join(built, "examples", "pair_scores"), [file, ...plain], {
+      input, env: { ...process.env, RAYON_NUM_THREADS: String(threads) },
+    })));
+  });
 }
 
 function evaluation(folder, { qrels, run, measures, options = {} }) {
@@ -77,6 +107,7 @@ export function nativeAnswers(files) {
     evaluations: evaluations(files).map((one) => evaluation(folder, one)),
     agreements: agreements().map((one) => agreement(folder, one)),
     scores: JSON.parse(call(join(built, "examples", "scores"), [], { input: JSON.stringify(texts()) })),
+    transformers: files.transformers.map(pairScores),
     sampleRun: Object.fromEntries(["scalar", "simd"].map((device) => [device, sampleRun(device)])),
   }));
 }

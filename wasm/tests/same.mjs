@@ -50,6 +50,13 @@ export function sameAsNative(world, ask) {
     }
   });
 
+  test(`${world}: 8-bit transformers have the native bits, on every instruction set and number of threads`, () => {
+    native.transformers.forEach((runs, at) => {
+      for (const run of runs) assert.deepStrictEqual(found.transformers[at], run);
+      assert.ok(new Set(runs[0].scores).size > files.transformers[at].pairs / 2, "the scores are not all alike");
+    });
+  });
+
   test(`${world}: the sample is searched as the command line does`, () => {
     for (const [device, run] of Object.entries(native.sampleRun)) {
       const expected = run.trimEnd().split("\n").map((line) => line.split(" "));
