@@ -141,6 +141,26 @@ export function pairTexts(count) {
   return Array.from({ length: count }, (_, at) => [text(2 * at), text(2 * at + 1)]);
 }
 
+/** How many pairs are labelled at a time: the labels may not depend on it. */
+const PIECES = [1, 64, 700];
+
+/** 2,400 pairs of those texts as JSON lines: every text as query and as document, with grades to agree with. */
+export function labelPairs() {
+  const all = texts();
+  const next = numbers(11);
+  const row = (query, at) => ({ qid: `q${at % 300}`, doc_id: `d${at}`, query, text: all[next(all.length)], human: next(4) });
+  const rows = Array.from({ length: 8 }, () => all).flat().map(row);
+  return rows.map((pair) => JSON.stringify(pair)).join("\n");
+}
+
+/** What `graded agree --labeler embedded` says of those pairs, labelled in pieces of different sizes. */
+function labels(graded, bundle) {
+  const labeler = new graded.Labeler(bundle);
+  const pairs = new graded.Pairs(bytes(labelPairs()), "labels.jsonl");
+  for (let piece = 0; pairs.labeled < pairs.length; piece++) pairs.label(labeler, PIECES[piece % PIECES.length]);
+  return pairs.agreement();
+}
+
 // As in examples/scores.rs.
 const QUERIES = 20;
 const DEPTH = 50;
@@ -157,6 +177,7 @@ export function answers(graded, bundle, files) {
       graded.agree(bytes(pairs), name, JSON.stringify(columns), resamples, seed)),
     refusals: REFUSALS.map(({ call, args }) => refusal(graded, call, args)),
     scores: scores(graded, bundle, texts()),
+    labels: labels(graded, bundle),
     sampleRun: sampleRun(graded, bundle, files),
     transformers: files.transformers.map(({ bundle, pairs }) => pairScores(graded, fromBase64(bundle), pairTexts(pairs))),
   };

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { PAIRS, SAMPLE_DEPTH, agreements, evaluations, pairTexts, texts } from "./cases.mjs";
+import { PAIRS, SAMPLE_DEPTH, agreements, evaluations, labelPairs, pairTexts, texts } from "./cases.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Where the native programs lie; GRADED_BUILD names another folder, of a release for instance. */
@@ -101,6 +101,12 @@ function agreement(folder, { name, pairs, columns, resamples, seed }) {
   return graded(["agree", "--pairs", name, ...named, ...flags], { cwd: folder });
 }
 
+function labels(folder, threads) {
+  writeFileSync(join(folder, "labels.jsonl"), labelPairs());
+  const flags = ["--labeler", "embedded", "--threads", String(threads), "--format", "json", "--quiet"];
+  return graded(["agree", "--pairs", "labels.jsonl", ...flags], { cwd: folder });
+}
+
 /** The native answers, in the order and form of `answers` in cases.mjs. */
 export function nativeAnswers(files) {
   return inFolder((folder) => ({
@@ -108,6 +114,7 @@ export function nativeAnswers(files) {
     agreements: agreements().map((one) => agreement(folder, one)),
     scores: JSON.parse(call(join(built, "examples", "scores"), [], { input: JSON.stringify(texts()) })),
     transformers: files.transformers.map(pairScores),
+    labels: [1, 2].map((threads) => labels(folder, threads)),
     sampleRun: Object.fromEntries(["scalar", "simd"].map((device) => [device, sampleRun(device)])),
   }));
 }

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { after, before, test } from "node:test";
 
 import { Browser } from "./chromium.mjs";
@@ -184,6 +184,16 @@ test("labelling is cancelled and resumed to the bits of an unbroken run", async 
   const report = JSON.parse(native("agree", "--pairs", file, "--labeler", "embedded", "--format", "json"));
   assert.equal(await text("#scores-digest"), report.scores_digest);
   assert.equal(Number((await statistics()).cohen_kappa_quadratic), report.measures.cohen_kappa_quadratic);
+});
+
+test("every file of the page is served", async () => {
+  const names = readdirSync(at("target", "wasm", "page"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  assert.ok(names.length >= 14);
+  for (const { name, parentPath, path } of names) {
+    const whole = join(parentPath ?? path, name);
+    const answer = await fetch(`${address}${relative(at("target", "wasm", "page"), whole)}`);
+    assert.deepEqual(Buffer.from(await answer.arrayBuffer()), readFileSync(whole), whole);
+  }
 });
 
 test("the page needs nothing that its policy forbids, and fits a narrow screen", async () => {

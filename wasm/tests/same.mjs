@@ -57,6 +57,14 @@ export function sameAsNative(world, ask) {
     });
   });
 
+  test(`${world}: 2,400 pairs of all scripts get the native scores, on one thread or two, in pieces of any size`, () => {
+    for (const printed of native.labels) {
+      assert.equal(JSON.parse(found.labels).scores_digest, JSON.parse(printed).scores_digest);
+      assert.equal(found.labels, compact(printed));
+    }
+    assert.equal(JSON.parse(found.labels).pairs, 2400);
+  });
+
   test(`${world}: the sample is searched as the command line does`, () => {
     for (const [device, run] of Object.entries(native.sampleRun)) {
       const expected = run.trimEnd().split("\n").map((line) => line.split(" "));

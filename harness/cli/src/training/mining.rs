@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use trainer::batch::{Lists, Mining, MiningCounts, RankedDocument};
+use trainer::batch::{Lists, Mining, MiningCounts, RankedDocument, TrainingDocument};
 
 use crate::arguments::Options;
 use crate::recipe::SystemChoice;
@@ -43,7 +43,8 @@ pub fn mine(
         let known = self::ranked(&mut set.lists, judged, &texts)?;
         let known: HashMap<u32, f32> = known.into_iter().map(|found| (found.document, found.score)).collect();
         let mined = mining.mine(&set.lists, query, &ranked, |document| known.get(&document).copied())?;
-        set.lists.set_mined(query, &mined.documents)?;
+        let negatives: Vec<_> = mined.documents.iter().map(|&at| TrainingDocument::negative(at)).collect();
+        set.lists.set_mined(query, &negatives)?;
         counts += mined.counts;
     }
     Ok(counts)
