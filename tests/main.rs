@@ -13,6 +13,8 @@ mod evaluate;
 mod agree;
 // `graded label`, `graded model calibrate`, `graded agree --labeler`.
 mod label;
+// `graded simulate`, `graded synthesize`: logs in, graded pairs out.
+mod synthesize;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.
