@@ -65,7 +65,7 @@ fn one_regex_engine_natively_and_in_the_browser() {
 
 #[test]
 fn the_floors_that_do_no_input_or_output_have_their_guard() {
-    for room in ["kernels", "harness/relevance", "harness/scorer", "harness/trainer"] {
+    for room in ["kernels", "harness/relevance", "harness/scorer", "harness/trainer", "harness/synthesis"] {
         let guard = format!("{}/../../{room}/clippy.toml", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&guard).unwrap_or_else(|error| panic!("{guard}: {error}"));
         assert!(text.contains("std::fs::read") && text.contains("std::time::Instant::now"), "{guard}");

@@ -19,6 +19,8 @@ mod label;
 mod runs;
 // `graded serve`: loopback, a fixed table of files, refusals.
 mod serve;
+// `graded simulate`, `graded synthesize`: logs in, graded pairs out.
+mod synthesize;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

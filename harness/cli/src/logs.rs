@@ -167,11 +167,10 @@ fn split(record: &[u8]) -> Option<(&str, At, &str)> {
     Some((std::str::from_utf8(name).ok()?, at, std::str::from_utf8(text).ok()?))
 }
 
-fn each_line(
-    files: &[PathBuf],
-    names: &[Arc<str>],
-    each: &mut dyn FnMut(At, &str, &dyn Fn() -> Place) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+/// What is done with a line; its place is made when something is wrong with it.
+type EachLine<'e> = dyn FnMut(At, &str, &dyn Fn() -> Place) -> anyhow::Result<()> + 'e;
+
+fn each_line(files: &[PathBuf], names: &[Arc<str>], each: &mut EachLine<'_>) -> anyhow::Result<()> {
     for (file, path) in files.iter().enumerate() {
         let mut lines = Lines::open(path, LONGEST_LINE_BYTES)?;
         while let Some((line, text)) = lines.next_line()? {

@@ -28,7 +28,7 @@ impl Draws {
 
     /// Uniform in `0..bound`; 0 for a bound of 0. By widening multiplication: the bias is below `bound / 2^64`.
     pub fn below(&mut self, bound: usize) -> usize {
-        (u128::from(self.0.next_u64()) * bound as u128 >> 64) as usize
+        ((u128::from(self.0.next_u64()) * bound as u128) >> 64) as usize
     }
 
     /// One of `items`, each equally likely.

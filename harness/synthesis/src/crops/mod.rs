@@ -135,7 +135,7 @@ pub fn candidates_of(history: &History, parameters: &CropsParameters) -> (Vec<Re
 
 fn count_rewordings(history: &History, windows: &Windows, audit: &mut HistoryAudit) {
     for pair in history.searches.windows(2) {
-        let count = match &pair[0].query == &pair[1].query {
+        let count = match pair[0].query == pair[1].query {
             true => &mut audit.repetitions,
             false if windows.is_reformulation(pair[0].time_ms, pair[1].time_ms) => {
                 &mut audit.rewordings_within_window

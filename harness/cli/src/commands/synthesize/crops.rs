@@ -1,8 +1,9 @@
 //! `graded synthesize crops`: CroPS' data engine over logs.
 //!
 //! The log is read user by user (sorted on disk first unless it says that it is), findings are sorted by query and
-//! document on disk, and labelled some queries at a time. In memory: the collection's documents, half the budget for each
-//! sort while it lasts, the findings of the queries in hand, and (unless `--without-quality`) a hash a written pair.
+//! document on disk, and labelled some queries at a time. In memory: the collection's documents, a quarter of the budget for
+//! each of the two sorts, the distinct queries, one user's lines, the findings of the queries in hand, and (unless
+//! `--without-quality`) a hash a written pair.
 
 use std::path::PathBuf;
 
@@ -217,7 +218,7 @@ fn quality_check(command: &Command, options: &Options) -> anyhow::Result<Option<
 
 /// The generator, where texts are to be written; the offline one knows the log's queries.
 fn generator(file: &CropsFile, found: &Found, texts: &Texts) -> anyhow::Result<Option<Box<dyn Generator>>> {
-    if file.world_knowledge.texts_per_query == 0 {
+    if file.world_knowledge.texts_per_query == 0 || !file.parameters().sources.contains(&Source::Written) {
         return Ok(None);
     }
     let mut ids: Vec<&String> = texts.0.keys().collect();
