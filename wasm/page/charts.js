@@ -170,7 +170,7 @@ export function evidence({ label, features, tokens }, scale) {
   const nearest = h("ul", { class: "tokens" }, tokens.map(([token, near, cosine]) =>
     h("li", { "--share": Math.max(0, cosine) }, token, h("small", {}, near === null ? " – nothing" : ` → ${near} ${two(cosine)}`))));
   return [
-    h("div", {}, h("h4", {}, "Probability of each grade"), probabilities),
+    h("div", {}, h("h4", {}, "Probability of each grade; the grade itself follows the cuts"), probabilities),
     h("div", {}, h("h4", {}, `What the score ${four(label.score)} is made of`), contributions),
     tokens.length ? h("div", {}, h("h4", {}, "Query tokens and the nearest of the document"), nearest) : null,
   ].filter(Boolean);

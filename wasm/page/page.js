@@ -92,6 +92,8 @@ async function open(question, source) {
   $("pairs-size").textContent = `${many(file.length, "pair", "pairs")}, ${many(Object.keys(file.queries).length, "query", "queries")}`;
   $("pairs-sample").hidden = source === null;
   $("filters").reset();
+  // Rows of the file before must not answer clicks meant for this one.
+  replace($("rows").tBodies[0]);
   showChoices(file.columns.header, file.columns, source);
   emptyInspector();
   if (file.textless) {
