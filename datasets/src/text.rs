@@ -103,7 +103,7 @@ fn short_decimal(eight: u64, length: usize) -> Option<f64> {
     let padded = eight & ours | zeros & !ours;
     // The highest bit of each byte is set exactly where the byte is a point; no carry leaves a byte.
     let low_bits = BYTES * 0x7f;
-    let differs = padded ^ BYTES * u64::from(b'.');
+    let differs = padded ^ (BYTES * u64::from(b'.'));
     let points = !(((differs & low_bits) + low_bits) | differs | low_bits);
     if points == 0 {
         return whole_number(padded);
@@ -122,9 +122,9 @@ fn short_decimal(eight: u64, length: usize) -> Option<f64> {
 /// The number of eight digits, the first in the lowest byte.
 #[inline(always)]
 fn whole_number(text: u64) -> Option<f64> {
-    let digits = text ^ BYTES * u64::from(b'0');
+    let digits = text ^ (BYTES * u64::from(b'0'));
     // A byte is a digit's value when it is below ten.
-    if (digits | digits.wrapping_add(BYTES * 0x76)) & BYTES * 0x80 != 0 {
+    if (digits | digits.wrapping_add(BYTES * 0x76)) & (BYTES * 0x80) != 0 {
         return None;
     }
     // Neighbours are joined: eight digits to four pairs, two fours, one eight.

@@ -275,7 +275,7 @@ fn solve(matrix: &[f64], right: &[f64]) -> Option<Vec<f64>> {
             let known: f64 = (0..column).map(|k| lower[row * n + k] * lower[column * n + k]).sum();
             let rest = lower[row * n + column] - known;
             if row == column {
-                if !(rest > 1e-12 * matrix[row * n + row].abs()) {
+                if rest.is_nan() || rest <= 1e-12 * matrix[row * n + row].abs() {
                     return None;
                 }
                 lower[row * n + row] = rest.sqrt();

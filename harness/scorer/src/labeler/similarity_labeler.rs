@@ -25,7 +25,7 @@ pub struct EncoderLabeler {
 }
 
 enum Source {
-    Static(StaticTable),
+    Static(Box<StaticTable>),
     Other(Box<dyn Encoder + Send + Sync>),
 }
 
@@ -70,7 +70,7 @@ impl EncoderLabeler {
     /// As [`EncoderLabeler::from_bundle`].
     pub fn with_head(bundle: &Bundle, options: &EncoderOptions, head: OrdinalHead) -> Result<Self> {
         let source = match bundle.describe()?.model_type.as_str() {
-            "static_table" => Source::Static(StaticTable::from_bundle(bundle, options)?),
+            "static_table" => Source::Static(Box::new(StaticTable::from_bundle(bundle, options)?)),
             _ => Source::Other(load_encoder(bundle, options)?),
         };
         let missing = head.features().iter().find(|feature| feature.needs_token_vectors());
@@ -186,7 +186,7 @@ impl Labeler for EncoderLabeler {
 impl Source {
     fn encoder(&self) -> &dyn Encoder {
         match self {
-            Source::Static(table) => table,
+            Source::Static(table) => table.as_ref(),
             Source::Other(encoder) => encoder.as_ref(),
         }
     }
