@@ -181,8 +181,8 @@ fn live(platform: &Platform, folder: &NewFolder, options: &Options) -> anyhow::R
 }
 
 /// Writes documents, queries and grades: split `train` holds what users typed, `test` the intents nobody had. A query
-/// that several intents share has the grades of the one most often behind it; one that is a test query is left out of
-/// `train`. Returns how many queries are in which split, and what was left out.
+/// that several intents share has the grades of the one most often behind it. Nobody types a test query, so the splits
+/// share none. Returns how many queries are in which split.
 fn write_collection(
     platform: &Platform,
     lived: &Lived,
@@ -195,9 +195,9 @@ fn write_collection(
         files.document(&document.id, &document.title, &document.text)?;
     }
     let used: FxHashSet<usize> = platform.used_intents().iter().copied().collect();
-    let mut said: FxHashSet<String> = FxHashSet::default();
+    let mut asked: FxHashSet<String> = FxHashSet::default();
     let mut test = new_folder::judgments(folder, "test")?;
-    let mut counts = [0_u64; 4];
+    let mut counts = [0_u64; 3];
     let mut write = |file: &mut new_folder::NewFile, text: &str, intent: usize| -> anyhow::Result<()> {
         let id = query_id(text);
         files.query(&id, text)?;
@@ -208,7 +208,7 @@ fn write_collection(
     };
     for (intent, entry) in catalogue.intents.iter().enumerate().filter(|(intent, _)| !used.contains(intent)) {
         let text = normal_form(&entry.text);
-        if said.insert(text.clone()) {
+        if asked.insert(text.clone()) {
             write(&mut test, &text, intent)?;
             counts[0] += 1;
         }
@@ -218,11 +218,8 @@ fn write_collection(
         let most = intents.values().max().copied();
         let Some((&intent, _)) = intents.iter().find(|(_, count)| Some(**count) == most) else { continue };
         counts[2] += u64::from(intents.len() > 1);
-        match said.insert(text.clone()) {
-            true => write(&mut train, text, intent)?,
-            false => counts[3] += 1,
-        }
         counts[1] += 1;
+        write(&mut train, text, intent)?;
     }
     let splits: &[&str] = if counts[0] > 0 { &["test", "train"] } else { &["train"] };
     test.finish()?;
@@ -233,9 +230,8 @@ fn write_collection(
     folder.write("manifest.toml", &new_folder::manifest("simulated", description, scale, splits)?)?;
     Ok(json!({
         "test": counts[0],
-        "train": counts[1] - counts[3],
+        "train": counts[1],
         "train_of_several_intents": counts[2],
-        "left_out_of_train_as_test_queries": counts[3],
     }))
 }
 

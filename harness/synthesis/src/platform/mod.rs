@@ -16,13 +16,14 @@ pub mod catalogue;
 mod parameters;
 mod user;
 
+use rustc_hash::FxHashSet;
 use scorer::lexical::{Analyzer, Bm25Index, Bm25Parameters};
 use serde::Serialize;
 
 use crate::draws::Draws;
 use crate::error::SynthesisError;
 use crate::log::Event;
-use crate::{Result, query_id};
+use crate::{Result, normal_form, query_id};
 
 pub use bubble::{Bubble, Mark, Reach};
 pub use catalogue::{Catalogue, CatalogueParameters, Intent};
@@ -35,6 +36,8 @@ pub struct Platform {
     index: Bm25Index,
     /// The intents that users have, by number; the others are kept for testing.
     used: Vec<usize>,
+    /// The queries of the others, which nobody types: a test set stays unseen.
+    withheld: FxHashSet<String>,
     seed: u64,
 }
 
@@ -127,7 +130,10 @@ impl Platform {
         let texts: Vec<String> = catalogue.documents.iter().map(|document| document.full_text()).collect();
         let index = Bm25Index::build(&texts, analyzer, bm25)?;
         let used = used_intents(&catalogue, parameters.population.held_out, seed);
-        Ok(Self { parameters, catalogue, index, used, seed })
+        let is_used: FxHashSet<usize> = used.iter().copied().collect();
+        let others = catalogue.intents.iter().enumerate().filter(|(intent, _)| !is_used.contains(intent));
+        let withheld = others.map(|(_, intent)| normal_form(&intent.text)).collect();
+        Ok(Self { parameters, catalogue, index, used, withheld, seed })
     }
 
     /// What is on the platform.
@@ -260,6 +266,25 @@ mod tests {
         assert!(used.len() < platform.catalogue().intents.len());
         for user in 0..50 {
             assert!(platform.live(user).queries.iter().all(|(_, intent)| used.contains(intent)));
+        }
+    }
+
+    #[test]
+    fn nobody_types_a_query_of_the_test_set() {
+        // Two intents in the same words, one of them held out: its words are nobody's.
+        let document = |title: &str| catalogue::Document {
+            id: title.to_owned(),
+            title: title.to_owned(),
+            text: String::new(),
+        };
+        let documents = vec![document("red shoes"), document("blue shoes")];
+        let queries = (0..12).map(|at| (format!("Red shoes {at}"), vec![(0, 3)]));
+        let queries = queries.chain([("red  shoes".to_owned(), vec![(1, 3)])]);
+        let catalogue = Catalogue::of_collection(documents, queries);
+        let seed = (0..).find(|&seed| !used_intents(&catalogue, 0.25, seed).contains(&12)).unwrap();
+        let platform = Platform::open(catalogue, PlatformParameters::default(), seed).unwrap();
+        for user in 0..100 {
+            assert!(platform.live(user).queries.iter().all(|(query, _)| query != "red shoes"));
         }
     }
 }

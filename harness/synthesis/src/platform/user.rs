@@ -100,7 +100,8 @@ impl<'p> Life<'p> {
                 [] => first_words(intent, self.platform.parameters.wording.vague, &mut self.draws),
                 _ => other_words(intent, &mut self.draws),
             };
-            if !query.is_empty() && !said.contains(&query) {
+            let is_new = !said.contains(&query) && !self.platform.withheld.contains(&query);
+            if !query.is_empty() && is_new {
                 return Some(query);
             }
         }
