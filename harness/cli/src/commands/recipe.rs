@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
+use serde::Serialize;
 
-use super::Finished;
+use super::{Finished, simulate, synthesize};
 use crate::arguments::DEFAULT_SEED;
-use crate::recipe::{RecipeFile, SAMPLE, TrainingFile, TrainingRecipe, read_text};
+use crate::recipe::{RecipeFile, SAMPLE, TrainingFile, read_text};
 use crate::report::{Cell, Report, Table};
 
 /// Subcommands of `graded recipe`.
@@ -35,39 +36,65 @@ pub fn run(command: &Command) -> anyhow::Result<Finished> {
 }
 
 fn show(path: Option<&PathBuf>) -> anyhow::Result<Finished> {
-    if let Some(recipe) = path.map(|path| training(path)).transpose()?.flatten() {
-        let table = Table { notes: vec![recipe.to_toml()?.trim_end().to_owned()], ..Table::default() };
-        let mut json = serde_json::to_value(&recipe.file)?;
-        json["digest"] = recipe.digest()?.into();
-        return Ok(Report { tables: vec![table], json, lines: Vec::new() }.into());
-    }
-    let file = path.map_or_else(|| RecipeFile::parse(SAMPLE), |path| RecipeFile::read(path))?;
-    let recipe = file.complete()?;
-    let table = Table { notes: vec![recipe.to_toml()?.trim_end().to_owned()], ..Table::default() };
-    let mut json = serde_json::to_value(recipe.written_out())?;
-    json["digest"] = recipe.digest()?.into();
+    let shown = match path {
+        Some(path) => completed(path)?,
+        None => evaluation(RecipeFile::parse(SAMPLE)?)?,
+    };
+    let table = Table { notes: vec![shown.toml.trim_end().to_owned()], ..Table::default() };
+    let mut json = shown.json;
+    json["digest"] = shown.digest.into();
     Ok(Report { tables: vec![table], json, lines: Vec::new() }.into())
 }
 
 fn check(paths: &[PathBuf]) -> anyhow::Result<Finished> {
     let mut table = Table::new(["recipe", "digest"]);
     for path in paths {
-        let digest = match training(path)? {
-            Some(recipe) => recipe.digest()?,
-            None => {
-                RecipeFile::read(path)?.complete().with_context(|| path.display().to_string())?.digest()?
-            }
-        };
+        let digest = completed(path)?.digest;
         table.push(vec![Cell::text(path.display().to_string()), Cell::text(digest)]);
     }
     Ok(Report::of_rows(table).into())
 }
 
-/// The recipe at `path` when it is one of training; its seed, where it says none, is the command line's default.
-fn training(path: &Path) -> anyhow::Result<Option<TrainingRecipe>> {
-    if !TrainingFile::is_training(&read_text(path)?) {
-        return Ok(None);
+/// A recipe with every default written out.
+pub(super) struct Completed {
+    toml: String,
+    json: serde_json::Value,
+    digest: String,
+}
+
+impl Completed {
+    /// The completed recipe `file`; its digest is that of `decisive`, the same without what decides nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written as TOML.
+    pub(super) fn of<T: Serialize>(file: &T, decisive: &T) -> anyhow::Result<Self> {
+        let digest = blake3::hash(toml::to_string(decisive)?.as_bytes()).to_hex().to_string();
+        Ok(Self { toml: toml::to_string(file)?, json: serde_json::to_value(file)?, digest })
     }
-    let recipe = TrainingFile::read(path)?.complete(DEFAULT_SEED);
-    Ok(Some(recipe.with_context(|| path.display().to_string())?))
+}
+
+/// The recipe at `path`, of whichever command its tables belong to; without any that tells, of `evaluate`.
+fn completed(path: &Path) -> anyhow::Result<Completed> {
+    let tables = read_text(path)?.parse::<toml::Table>().unwrap_or_default();
+    let has = |names: &[&str]| names.iter().any(|name| tables.contains_key(*name));
+    if has(&["loss", "training"]) {
+        // Where it says no seed, the command line's default.
+        let recipe = TrainingFile::read(path)?.complete(DEFAULT_SEED);
+        let recipe = recipe.with_context(|| path.display().to_string())?;
+        let json = serde_json::to_value(&recipe.file)?;
+        return Ok(Completed { toml: recipe.to_toml()?, json, digest: recipe.digest()? });
+    }
+    if has(&["catalogue", "population", "retriever", "wording", "clicks", "reformulation", "feed"]) {
+        return simulate::completed(path);
+    }
+    if has(&["log", "documents", "judge", "windows", "discriminator", "labels", "negatives"]) {
+        return synthesize::crops_recipe(path);
+    }
+    evaluation(RecipeFile::read(path)?).with_context(|| path.display().to_string())
+}
+
+fn evaluation(file: RecipeFile) -> anyhow::Result<Completed> {
+    let recipe = file.complete()?;
+    let json = serde_json::to_value(recipe.written_out())?;
+    Ok(Completed { toml: recipe.to_toml()?, json, digest: recipe.digest()? })
 }

@@ -17,6 +17,7 @@ use synthesis::platform::{
 use synthesis::{normal_form, query_id};
 
 use super::Finished;
+use super::recipe::Completed;
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::new_folder::{self, BeirFiles, NewFolder};
@@ -85,6 +86,15 @@ impl SimulateFile {
             feed: self.feed.clone(),
         }
     }
+}
+
+/// The recipe at `path`, completed.
+///
+/// # Errors
+/// When it cannot be read or is no recipe of a simulation.
+pub(super) fn completed(path: &Path) -> anyhow::Result<Completed> {
+    let file: SimulateFile = recipe::read(path)?;
+    Completed::of(&file, &SimulateFile { claim: Claim::default(), ..file.clone() })
 }
 
 /// Runs `graded simulate`.

@@ -249,12 +249,6 @@ pub struct TrainingRecipe {
 }
 
 impl TrainingFile {
-    /// Whether the text of a recipe is one of training rather than of evaluation.
-    pub fn is_training(text: &str) -> bool {
-        text.parse::<toml::Table>()
-            .is_ok_and(|table| table.contains_key("loss") || table.contains_key("training"))
-    }
-
     /// Reads a training recipe.
     ///
     /// # Errors

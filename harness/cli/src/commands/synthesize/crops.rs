@@ -5,7 +5,7 @@
 //! each of the two sorts, the distinct queries, one user's lines, the findings of the queries in hand, and (unless
 //! `--without-quality`) a hash a written pair.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use relevance::Scale;
@@ -25,6 +25,7 @@ use synthesis::quality::{GradedPair, QualityCheck};
 use super::quality;
 use crate::arguments::Options;
 use crate::commands::Finished;
+use crate::commands::recipe::Completed;
 use crate::exit::Usage;
 use crate::external_sort::{Sorted, Sorter};
 use crate::generators::{GeneratorFile, Journal};
@@ -110,6 +111,15 @@ impl Default for JudgeFile {
     fn default() -> Self {
         Self { kind: JudgeKind::Labeler, bundle: models::EMBEDDED.to_owned() }
     }
+}
+
+/// The recipe at `path`, completed.
+///
+/// # Errors
+/// When it cannot be read or is no recipe of CroPS.
+pub fn completed(path: &Path) -> anyhow::Result<Completed> {
+    let file: CropsFile = recipe::read(path)?;
+    Completed::of(&file, &CropsFile { claim: Claim::default(), ..file.clone() })
 }
 
 impl CropsFile {

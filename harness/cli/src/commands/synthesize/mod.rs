@@ -4,6 +4,7 @@ mod crops;
 mod quality;
 
 use clap::Subcommand;
+pub(super) use crops::completed as crops_recipe;
 
 use super::Finished;
 use crate::arguments::Options;
