@@ -2,12 +2,12 @@
 // drives the browser but its command line.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { FLAGS, chromium } from "./chromium.mjs";
+import { FLAGS, chromium, end } from "./chromium.mjs";
 import { at } from "./native.mjs";
 import { sameAsNative } from "./same.mjs";
 
@@ -62,7 +62,7 @@ async function browse(files) {
   const { server, posted } = await serve(files);
   const profile = mkdtempSync(join(tmpdir(), "graded-chromium-"));
   const url = `http://127.0.0.1:${server.address().port}/`;
-  const browser = spawn(chromium(), [...FLAGS, `--user-data-dir=${profile}`, url], { stdio: ["ignore", "ignore", "pipe"] });
+  const browser = spawn(chromium(), [...FLAGS, `--user-data-dir=${profile}`, url], { detached: true, stdio: ["ignore", "ignore", "pipe"] });
   const gone = new Promise((resolve) => browser.on("exit", resolve));
   let said = "";
   browser.stderr.on("data", (part) => (said = (said + part).slice(-4000)));
@@ -75,11 +75,9 @@ async function browse(files) {
     return found;
   } finally {
     clearTimeout(clock);
-    browser.kill("SIGKILL");
-    await gone;
     server.closeAllConnections();
     server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    await end(browser, gone, profile);
   }
 }
 
