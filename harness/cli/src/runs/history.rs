@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use datasets::store::unfinished_suffix;
 
 use super::clock;
 use super::index::{self, Entry};
 use super::record::{Kind, Record, short};
 use crate::arguments::Options;
 use crate::exit::Usage;
-use crate::progress;
+use crate::{interrupt, progress};
 
 /// Where a project that keeps its history beside its code has it; the folder must be there already.
 const OF_PROJECT: &str = ".graded/runs";
@@ -237,8 +238,11 @@ impl History {
 
 /// A file beside the records that is not one of them yet; once it is, who may read it is as for any other new file.
 fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    // Named so that a signal removes it.
+    interrupt::writing_in(folder);
+    let suffix = unfinished_suffix();
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".record-").suffix(".tmp");
+    builder.prefix(".record-").suffix(&suffix);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
