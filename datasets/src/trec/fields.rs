@@ -51,6 +51,62 @@ pub(super) fn split_plainly(line: &[u8]) -> Fields {
 /// How many bytes are looked at together.
 pub(super) const WINDOW: usize = 64;
 
+/// How 64 bytes are compared at once: one way a processor, all with the same answer. A value of the type is the proof that
+/// the processor can.
+pub(super) trait Compare: Copy {
+    /// Bit `i` is set when byte `i` is a line feed.
+    fn line_feeds(self, bytes: &[u8; WINDOW]) -> u64;
+
+    /// Bit `i` is set when byte `i` separates fields.
+    fn separators(self, bytes: &[u8; WINDOW]) -> u64;
+}
+
+/// What every processor of the target has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Everywhere;
+
+impl Compare for Everywhere {
+    #[inline(always)]
+    fn line_feeds(self, bytes: &[u8; WINDOW]) -> u64 {
+        bits(bytes, Test::LineFeed)
+    }
+
+    #[inline(always)]
+    fn separators(self, bytes: &[u8; WINDOW]) -> u64 {
+        bits(bytes, Test::AtMostBlank)
+    }
+}
+
+/// AVX-512: one comparison for all 64 bytes, whose result already is the mask.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx512(());
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    /// The proof, where it can be had.
+    pub fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(Self(()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Compare for Avx512 {
+    #[inline(always)]
+    fn line_feeds(self, bytes: &[u8; WINDOW]) -> u64 {
+        use std::arch::x86_64::{_mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8};
+        // SAFETY: the processor has AVX-512 F and BW; the load reads the 64 bytes of the array.
+        unsafe { _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(bytes.as_ptr().cast()), _mm512_set1_epi8(0x0a)) }
+    }
+
+    #[inline(always)]
+    fn separators(self, bytes: &[u8; WINDOW]) -> u64 {
+        use std::arch::x86_64::{_mm512_cmple_epu8_mask, _mm512_loadu_si512, _mm512_set1_epi8};
+        // SAFETY: as above.
+        unsafe { _mm512_cmple_epu8_mask(_mm512_loadu_si512(bytes.as_ptr().cast()), _mm512_set1_epi8(0x20)) }
+    }
+}
+
 /// Bit `i` of each mask speaks of byte `i` of 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
@@ -60,8 +116,8 @@ pub(super) struct Window {
 
 impl Window {
     #[inline(always)]
-    pub fn new(bytes: &[u8; WINDOW]) -> Self {
-        Self { separators: bits(bytes, Test::AtMostBlank), line_feeds: line_feeds(bytes) }
+    pub fn new(bytes: &[u8; WINDOW], compare: impl Compare) -> Self {
+        Self { separators: compare.separators(bytes), line_feeds: compare.line_feeds(bytes) }
     }
 
     /// The first line: its length and the borders of its fields. `None` when it does not end in the window.
@@ -75,12 +131,6 @@ impl Window {
         let borders = Borders { starts: letters & !(letters << 1), ends: !letters & (letters << 1) };
         Some((self.line_feeds.trailing_zeros() as usize, borders))
     }
-}
-
-/// Bit `i` is set when byte `i` is a line feed.
-#[inline(always)]
-pub(super) fn line_feeds(bytes: &[u8; WINDOW]) -> u64 {
-    bits(bytes, Test::LineFeed)
 }
 
 /// A bit for the first byte of each field, and one for the byte after its last.
@@ -185,7 +235,11 @@ mod tests {
         ) {
             let window: &[u8; WINDOW] = bytes[..].try_into().unwrap();
             let length = bytes.iter().position(|&byte| byte == b'\n');
-            let found = Window::new(window).line();
+            let found = Window::new(window, Everywhere).line();
+            #[cfg(target_arch = "x86_64")]
+            if let Some(avx512) = Avx512::detect() {
+                prop_assert_eq!(Window::new(window, avx512), Window::new(window, Everywhere));
+            }
             prop_assert_eq!(found.map(|(length, _)| length), length);
             if let (Some((length, borders)), Some(_)) = (found, length) {
                 let fields = split_plainly(&bytes[..length]);

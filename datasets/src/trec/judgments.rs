@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use memchr::memchr;
 use relevance::{Grade, Judgments};
 
-use super::fields::{self, Window};
+use super::fields::{self, Everywhere, Window};
 use crate::error::{Error, Result, quoted};
 use crate::text::{grade, is_blank_or_comment, lines, shown, utf8, without_mark};
 
@@ -167,7 +167,7 @@ impl Columns {
 /// The length of the first line and what it says, where that can be had at once: a short line of TREC's four columns.
 #[inline]
 fn plain_line(rest: &[u8]) -> Option<(usize, Judgment<'_>)> {
-    let (length, fields) = Window::new(rest.first_chunk()?).line()?;
+    let (length, fields) = Window::new(rest.first_chunk()?, Everywhere).line()?;
     let line = std::str::from_utf8(&rest[..length]).ok()?;
     let cell = |at| {
         let (start, end) = fields.of(at);

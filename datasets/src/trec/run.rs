@@ -16,7 +16,7 @@ use memchr::memchr;
 use relevance::{Hit, Ranking};
 use rustc_hash::FxHashMap;
 
-use super::fields::{self, Window};
+use super::fields::{self, Compare, Everywhere, Window};
 use super::run_queries::Queries;
 use crate::error::{Error, Result, quoted};
 use crate::text::{finite, finite_field, is_blank_or_comment, is_separator, shown, utf8};
@@ -261,7 +261,9 @@ impl RunFile {
             let text = utf8(&bytes[segment.bytes], &self.path, segment.first_line)?;
             match columns {
                 Columns::Trec => self.read_trec_lines(text, segment.first_line, &mut hits)?,
-                Columns::Table => self.read_lines(text, segment.first_line, Columns::Table, &mut hits)?,
+                Columns::Table => {
+                    self.read_lines(Everywhere, text, segment.first_line, Columns::Table, &mut hits)?;
+                }
             }
         }
         if self.refuse_duplicates
@@ -274,11 +276,24 @@ impl RunFile {
         Ok(hits)
     }
 
-    /// [`read_lines`](Self::read_lines) of TREC's columns: the innermost loop of an evaluation, compiled a second time
-    /// with the bit instructions of newer processors.
+    /// [`read_lines`](Self::read_lines) of TREC's columns: the innermost loop of an evaluation, compiled again for newer
+    /// processors.
     fn read_trec_lines<'a>(&self, text: &'a str, first_line: u64, hits: &mut Vec<Hit<'a>>) -> Result<()> {
         #[cfg(target_arch = "x86_64")]
         {
+            use super::fields::Avx512;
+
+            #[target_feature(enable = "avx512f,avx512bw,avx2,bmi1,bmi2,lzcnt")]
+            fn with_wide_comparisons<'a>(
+                run: &RunFile,
+                compare: Avx512,
+                text: &'a str,
+                first_line: u64,
+                hits: &mut Vec<Hit<'a>>,
+            ) -> Result<()> {
+                run.read_lines(compare, text, first_line, Columns::Trec, hits)
+            }
+
             #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
             fn with_bit_instructions<'a>(
                 run: &RunFile,
@@ -286,23 +301,30 @@ impl RunFile {
                 first_line: u64,
                 hits: &mut Vec<Hit<'a>>,
             ) -> Result<()> {
-                run.read_lines(text, first_line, Columns::Trec, hits)
+                run.read_lines(Everywhere, text, first_line, Columns::Trec, hits)
             }
+
             if is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("bmi1")
                 && is_x86_feature_detected!("bmi2")
                 && is_x86_feature_detected!("lzcnt")
             {
                 // SAFETY: the processor has every feature that is named.
-                return unsafe { with_bit_instructions(self, text, first_line, hits) };
+                return unsafe {
+                    match Avx512::detect() {
+                        Some(avx512) => with_wide_comparisons(self, avx512, text, first_line, hits),
+                        None => with_bit_instructions(self, text, first_line, hits),
+                    }
+                };
             }
         }
-        self.read_lines(text, first_line, Columns::Trec, hits)
+        self.read_lines(Everywhere, text, first_line, Columns::Trec, hits)
     }
 
     #[inline(always)]
     fn read_lines<'a>(
         &self,
+        compare: impl Compare,
         text: &'a str,
         first_line: u64,
         columns: Columns,
@@ -310,7 +332,7 @@ impl RunFile {
     ) -> Result<()> {
         let (mut at, mut line_number) = (0, first_line);
         while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
-            let line = rest.first_chunk().and_then(|window| Window::new(window).line());
+            let line = rest.first_chunk().and_then(|window| Window::new(window, compare).line());
             at += match line {
                 Some((length, fields)) if fields.are(columns.count()) && rest[fields.of(0).0] != b'#' => {
                     let field = |number| {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use memchr::memchr;
 
-use super::fields::{self, WINDOW};
+use super::fields::{Compare, Everywhere, WINDOW};
 use crate::error::{Error, Result};
 use crate::text::{is_separator, utf8};
 
@@ -56,13 +56,7 @@ impl Queries {
             Self { segments: Vec::new(), chains: Vec::new(), slots: vec![0; FEWEST_SLOTS], lines: 0 };
         let mut walk = Walk { bytes, header, path, queries, open: FirstField::default() };
         walk.line(start)?;
-        let (windows, rest) = bytes[start..].as_chunks::<WINDOW>();
-        for (window, base) in windows.iter().zip((start..).step_by(WINDOW)) {
-            walk.lines_after(fields::line_feeds(window), base)?;
-        }
-        let mut last = [0; WINDOW];
-        last[..rest.len()].copy_from_slice(rest);
-        walk.lines_after(fields::line_feeds(&last), bytes.len() - rest.len())?;
+        walk.lines_from(start)?;
         Ok(walk.queries)
     }
 
@@ -172,6 +166,35 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Every line but the one at `start`.
+    fn lines_from(&mut self, start: usize) -> Result<()> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use super::fields::Avx512;
+
+            #[target_feature(enable = "avx512f,avx512bw")]
+            fn with_wide_comparisons(walk: &mut Walk<'_>, compare: Avx512, start: usize) -> Result<()> {
+                walk.windows_from(start, compare)
+            }
+            if let Some(avx512) = Avx512::detect() {
+                // SAFETY: the processor has both features.
+                return unsafe { with_wide_comparisons(self, avx512, start) };
+            }
+        }
+        self.windows_from(start, Everywhere)
+    }
+
+    #[inline(always)]
+    fn windows_from(&mut self, start: usize, compare: impl Compare) -> Result<()> {
+        let (windows, rest) = self.bytes[start..].as_chunks::<WINDOW>();
+        for (window, base) in windows.iter().zip((start..).step_by(WINDOW)) {
+            self.lines_after(compare.line_feeds(window), base)?;
+        }
+        let mut last = [0; WINDOW];
+        last[..rest.len()].copy_from_slice(rest);
+        self.lines_after(compare.line_feeds(&last), self.bytes.len() - rest.len())
+    }
+
     /// The lines that begin after the line feeds of the window at `base`.
     #[inline(always)]
     fn lines_after(&mut self, mut feeds: u64, base: usize) -> Result<()> {

@@ -190,13 +190,19 @@ fn judgments_digest(judgments: &Judgments) -> String {
     let mut queries = judgments.queries().collect::<Vec<_>>();
     queries.sort_unstable_by_key(|query| query.query());
     let mut records = Records::default();
-    let (mut judged, mut written) = (Vec::new(), String::new());
+    let (mut judged, mut order, mut written) = (Vec::new(), Vec::new(), String::new());
     for query in queries {
-        // The first bytes decide nearly every comparison, as one number.
         judged.clear();
-        judged.extend(query.iter().map(|(document, grade)| (first_bytes(document), document, grade)));
-        judged.sort_unstable();
-        for &(_, document, grade) in &judged {
+        judged.extend(query.iter());
+        // The first bytes decide nearly every comparison, as one number.
+        order.clear();
+        order
+            .extend(judged.iter().enumerate().map(|(at, &(document, _))| (first_bytes(document), at as u32)));
+        order.sort_unstable_by(|one, other| {
+            one.0.cmp(&other.0).then_with(|| judged[one.1 as usize].0.cmp(judged[other.1 as usize].0))
+        });
+        for &(_, at) in &order {
+            let (document, grade) = judged[at as usize];
             written.clear();
             match u8::try_from(grade) {
                 Ok(digit @ 0..=9) => written.push(char::from(b'0' + digit)),

@@ -21,6 +21,19 @@ impl QueryJudgments {
         Self { query: query.into(), ..Self::default() }
     }
 
+    /// No judgments yet, with room for as many as `like` has: pools of one collection are of about one size, and growing
+    /// by doubling costs more than the judgments themselves. Beyond a pool's usual size nothing is held ready.
+    fn with_room_like(query: &str, like: &Self) -> Self {
+        const MOST: usize = 4096;
+        let documents = like.documents.len().min(MOST);
+        Self {
+            query: query.into(),
+            ids: String::with_capacity(like.ids.len().min(16 * MOST)),
+            documents: Vec::with_capacity(documents),
+            index: DocumentIndex::with_room(documents),
+        }
+    }
+
     /// The query's id.
     pub fn query(&self) -> &str {
         &self.query
@@ -100,6 +113,11 @@ struct Slot {
 
 impl DocumentIndex {
     const FEWEST_SLOTS: usize = 8;
+
+    fn with_room(documents: usize) -> Self {
+        let length = (documents * 2).next_power_of_two().max(Self::FEWEST_SLOTS);
+        Self { slots: vec![Slot::default(); length], seen: vec![0; length / 8], taken: 0 }
+    }
 
     #[inline]
     fn find<'a>(&self, document: &str, id: impl Fn(usize) -> &'a str) -> Option<usize> {
@@ -209,7 +227,11 @@ impl Judgments {
             None => {
                 let at = self.queries.len();
                 self.position.insert(query.into(), u32::try_from(at).expect("fewer than 2^32 queries"));
-                self.queries.push(QueryJudgments::new(query));
+                let new = match self.queries.last() {
+                    Some(last) => QueryJudgments::with_room_like(query, last),
+                    None => QueryJudgments::new(query),
+                };
+                self.queries.push(new);
                 at
             }
         };
