@@ -140,8 +140,22 @@ fn detect(path: &Path) -> Result<Format> {
                    (products/*.json.zip, *_rated.csv), a Quati folder (annotator_*.tsv) or recorded pairs (*.jsonl \
                    with query, text and human)"
             .to_owned(),
-        found: "none of them".to_owned(),
+        found: collections_within(path),
     })
+}
+
+/// What lies at a path that is no collection: perhaps a folder of collections (CQADupStack's forums), each to be opened.
+fn collections_within(path: &Path) -> String {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .filter(|entry| KNOWN.iter().any(|(_, fits)| fits(&entry.path())))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    match names.is_empty() {
+        true => "none of them".to_owned(),
+        false => format!("a folder of collections: open one of {}", names.join(", ")),
+    }
 }
 
 fn finish(parts: Parts, path: &Path, format: Format, manifest: Option<Manifest>) -> Result<Collection> {

@@ -191,6 +191,20 @@ fn nothing_known_is_said_so() {
 }
 
 #[test]
+fn a_folder_of_collections_names_them() {
+    let collections = tempfile::tempdir().unwrap();
+    for forum in ["physics", "android"] {
+        let folder = collections.path().join(forum);
+        fs::create_dir(&folder).unwrap();
+        for file in ["corpus.jsonl", "queries.jsonl"] {
+            fs::copy(fixture("beir").join(file), folder.join(file)).unwrap();
+        }
+    }
+    let message = read(collections.path()).unwrap_err().to_string();
+    assert!(message.ends_with("found a folder of collections: open one of android, physics"), "{message}");
+}
+
+#[test]
 fn an_imported_collection_reads_back_as_it_was() {
     let target = tempfile::tempdir().unwrap();
     for name in ["beir", "trec", "smart"] {
