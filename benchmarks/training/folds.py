@@ -1,12 +1,14 @@
 """The table of all losses: every recipe over five folds and several seeds, held-out measures with intervals, as CSV.
 
     python benchmarks/training/folds.py GRADED WORK_FOLDER [--seeds 1,2,3] [--losses infonce,h-infonce] [--folds 5]
+        [--encoder embedded --learning-rate 0.05 --epochs 30] [--dataset FOLDER]
 
 GRADED is the release binary. Each run is `graded train` with a recipe of harness/recipes/train-LOSS.toml whose fold and
 seed are replaced; what is finished is not run again, so the script can be stopped and started. A loss's figure for a seed
 is the mean over all queries of all folds (`graded evaluate` of the joined held-out runs would give the same); printed are
 mean and standard error over seeds, beside BM25 and the untrained encoder. Chorus takes some 15 minutes a run on one core
-of 100 GFLOP/s: 13 losses x 5 folds x 3 seeds are two days there. DL20 -> DL19 is train-kl-distillation.toml and
+of 100 GFLOP/s with MiniLM: 13 losses x 5 folds x 3 seeds are two days there. With the embedded static table a run is
+seconds, and the table half an hour: every loss then has the one learning rate that is given. DL20 -> DL19 is train-kl-distillation.toml and
 train-margin-mse.toml as they stand, with other seeds.
 """
 
@@ -24,11 +26,16 @@ def option(name, default):
     return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
 
 
-def run(graded, folder, loss, fold, folds, seed):
+def run(graded, folder, loss, fold, folds, seed, changes):
     name = f"{loss}-fold{fold}-seed{seed}"
     text = (RECIPES / f"train-{loss}.toml").read_text()
     text, changed = re.subn(r"folds = 5, fold = 0", f"folds = {folds}, fold = {fold}", text)
     assert changed == 1, loss
+    for key, value in changes.items():
+        text, changed = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
+        assert changed == 1, (loss, key)
+    if changes.get("encoder") == '"embedded"':
+        text = re.sub(r"(?m)^max_tokens = .*$", "", text)
     recipe = folder / f"{name}.toml"
     recipe.write_text(text.replace("[training]", f"[training]\nseed = {seed}"))
     command = [graded, "train", recipe, "--out", folder / name, "--resume", "--quiet", "--format", "json"]
@@ -44,11 +51,15 @@ def main():
     seeds = [int(seed) for seed in option("--seeds", "1,2,3").split(",")]
     every = sorted(path.stem[6:] for path in RECIPES.glob("train-*.toml") if "folds = 5" in path.read_text())
     losses = option("--losses", ",".join(every)).split(",")
+    changes = {"encoder": option("--encoder", ""), "dataset": option("--dataset", "")}
+    changes = {key: f'"{value}"' for key, value in changes.items() if value}
+    numbers = {"learning_rate": option("--learning-rate", ""), "epochs": option("--epochs", "")}
+    changes |= {key: value for key, value in numbers.items() if value}
     measures, said = None, set()
     for loss in losses:
         by_seed = {}
         for seed in seeds:
-            parts = [run(graded, folder, loss, fold, folds, seed) for fold in range(folds)]
+            parts = [run(graded, folder, loss, fold, folds, seed, changes) for fold in range(folds)]
             total = sum(queries for queries, _ in parts)
             measures = measures or list(parts[0][1]["trained"])
             for model in parts[0][1]:
