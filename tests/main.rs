@@ -21,6 +21,9 @@ mod runs;
 mod serve;
 // `graded simulate`, `graded synthesize`: logs in, graded pairs out.
 mod synthesize;
+// A server that misbehaves, and live models against it: `graded label --labeler judge.toml`.
+mod fake_model;
+mod live;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

@@ -42,13 +42,23 @@ pub fn code(result: anyhow::Result<Verdict>) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("graded: {error:#}");
-            ExitCode::from(if is_input(&error) { 2 } else { 3 })
+            ExitCode::from(match () {
+                () if is_no(&error) => 1,
+                () if is_input(&error) => 2,
+                () => 3,
+            })
         }
     }
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether a check said no while work was under way: it is said as an error, because the work was not done.
+fn is_no(error: &anyhow::Error) -> bool {
+    use synthesis::SynthesisError::TooManyUnparsed;
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(TooManyUnparsed { .. })))
 }
 
 /// Whether the user's input is at fault: every error that the libraries raise about what they were given. A disk that
@@ -73,7 +83,7 @@ fn is_input(error: &anyhow::Error) -> bool {
                 || cause.is::<trainer::losses::LossError>()
                 || cause
                     .downcast_ref::<synthesis::SynthesisError>()
-                    .is_some_and(|error| !matches!(error, synthesis::SynthesisError::Generation { .. }))
+                    .is_some_and(synthesis::SynthesisError::is_input)
         })
 }
 

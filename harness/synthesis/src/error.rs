@@ -128,6 +128,37 @@ pub enum SynthesisError {
         /// What happened.
         reason: String,
     },
+    /// A generator refuses one question, and would again; other questions may be answered.
+    #[error("{model} refuses a question: {reason}")]
+    Refused {
+        /// The model asked.
+        model: String,
+        /// What it says.
+        reason: String,
+    },
+    /// Asking was stopped on purpose: a budget is spent. What was answered is remembered.
+    #[error("{model}: stopped: {reason}")]
+    Stopped {
+        /// The model asked.
+        model: String,
+        /// Which budget, and how to go on.
+        reason: String,
+    },
+    /// Too many pairs are without an answer that can be read.
+    #[error(
+        "{model}: {unparsed} of {pairs} pairs have no answer that can be read; expected at most a share of {most} \
+         (judge.max_unparsed); judge.asks asks again"
+    )]
+    TooManyUnparsed {
+        /// The model asked.
+        model: String,
+        /// Pairs without a readable answer.
+        unparsed: u64,
+        /// All pairs so far.
+        pairs: u64,
+        /// The largest share allowed.
+        most: f64,
+    },
     /// An encoder or labeler failed.
     #[error(transparent)]
     Scorer(#[from] scorer::ScorerError),
@@ -137,6 +168,17 @@ pub enum SynthesisError {
 }
 
 impl SynthesisError {
+    /// Whether what was given is at fault, rather than a model that does not answer.
+    pub fn is_input(&self) -> bool {
+        !matches!(
+            self,
+            Self::Generation { .. }
+                | Self::Refused { .. }
+                | Self::Stopped { .. }
+                | Self::TooManyUnparsed { .. }
+        )
+    }
+
     /// A parameter outside its range.
     pub(crate) fn parameter(
         key: &str,

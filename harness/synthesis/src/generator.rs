@@ -6,9 +6,12 @@
 
 use relevance::{Grade, Scale};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::Result;
+use crate::asking::{Answer, Usage};
 use crate::error::SynthesisError;
+use crate::judging::Question;
 
 /// What is to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +31,8 @@ pub enum Task {
         /// The grade.
         grade: Grade,
     },
+    /// What a judge thinks of a pair, or of two.
+    Judgment(Question),
 }
 
 /// A question to a generator.
@@ -56,6 +61,24 @@ pub trait Generator: Send + Sync {
     /// # Errors
     /// When there is no answer. An answer that is not what was asked for is none of the generator's business.
     fn generate(&self, request: &Request) -> Result<Vec<String>>;
+
+    /// The same with the name under which a server answered, where that is another than expected.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`].
+    fn answer(&self, request: &Request) -> Result<Answer> {
+        Ok(Answer { completions: self.generate(request)?, served_as: None })
+    }
+
+    /// How many questions it bears at a time.
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    /// What its answers have cost so far, where they cost anything.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
 }
 
 const CLIP: &str = include_str!("prompts/clip.txt");
@@ -80,7 +103,29 @@ impl Request {
                 let holes = [("{grade}", number.as_str()), ("{meaning}", &level.meaning)];
                 fill(QUERY, &[&holes[..], &[("{document}", &unfenced(document))]].concat())
             }
+            Task::Judgment(question) => question.prompt(),
         })
+    }
+
+    /// The JSON schema that an answer must meet, for servers that can be held to one; `None`: any text.
+    pub fn schema(&self) -> Option<Value> {
+        match &self.task {
+            Task::Clip { .. } => {
+                let texts = json!({"type": "array", "items": {"type": "string"}});
+                let text = json!({"type": "string"});
+                Some(json!({
+                    "type": "object",
+                    "properties": {
+                        "caption": text, "tags": texts, "cover_text": text, "keywords": texts,
+                        "related_queries": texts,
+                    },
+                    "required": ["caption", "tags", "cover_text", "keywords", "related_queries"],
+                    "additionalProperties": false,
+                }))
+            }
+            Task::Query { .. } => None,
+            Task::Judgment(question) => Some(question.schema()),
+        }
     }
 
     /// What an answer is remembered by: model, revision, prompt and parameters. Any change to one asks anew.
@@ -99,7 +144,7 @@ impl Request {
 }
 
 /// Fills each hole of a template once, from left to right; what is filled in is not looked at again.
-fn fill(template: &str, holes: &[(&str, &str)]) -> String {
+pub(crate) fn fill(template: &str, holes: &[(&str, &str)]) -> String {
     let mut filled = String::new();
     let mut rest = template;
     while let Some((at, hole, text)) =
@@ -113,7 +158,7 @@ fn fill(template: &str, holes: &[(&str, &str)]) -> String {
 }
 
 /// The text without anything that could end its fence, cut to a length that fits a prompt.
-fn unfenced(text: &str) -> String {
+pub(crate) fn unfenced(text: &str) -> String {
     const MOST_CHARACTERS: usize = 8000;
     let cut: String = text.chars().take(MOST_CHARACTERS).collect();
     cut.replace("<<<", "< < <").replace(">>>", "> > >")

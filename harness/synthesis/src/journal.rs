@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::asking::{Answer, Usage};
 use crate::error::SynthesisError;
 use crate::generator::{Generator, Request};
 
@@ -25,6 +26,9 @@ pub struct Entry {
     pub revision: String,
     /// The completions as they came.
     pub completions: Vec<String>,
+    /// The model that the server says has answered, where it is another than `revision` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_as: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -149,10 +153,18 @@ impl Generator for Journaled<'_> {
         if let Some(completions) = self.memory.recall(&key)? {
             return Ok(completions);
         }
-        let completions = self.generator.generate(request)?;
+        let Answer { completions, served_as } = self.generator.answer(request)?;
         let (model, revision) = (self.model().to_owned(), self.revision().to_owned());
-        self.memory.remember(Entry { key, model, revision, completions: completions.clone() })?;
+        self.memory.remember(Entry { key, model, revision, completions: completions.clone(), served_as })?;
         Ok(completions)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.generator.concurrency()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.generator.usage()
     }
 }
 
@@ -207,7 +219,7 @@ mod tests {
 
     fn entry(key: &str) -> Entry {
         let completions = vec!["one\ntwo".to_owned(), "\"".to_owned()];
-        Entry { key: key.into(), model: "m".into(), revision: "1".into(), completions }
+        Entry { key: key.into(), model: "m".into(), revision: "1".into(), completions, served_as: None }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The port through which pairs are graded: a labeler, an encoder's similarity, or grades that were given before (by
-//! people or by a teacher). A live model joins them by implementing [`Judge`].
+//! people or by a teacher). A language model joins them in [`judging`](crate::judging).
 
 use relevance::{Grade, Level, Scale};
 use rustc_hash::FxHashMap;
 use scorer::{Encoder, Labeler, Pair, Role};
 
 use crate::Result;
+use crate::asking::Usage;
+use crate::judging::JudgeCounts;
 
 /// What a judge says of one pair. An answer that cannot be read is not a grade of 0: it is counted, left out, and may
 /// be asked for again.
@@ -81,6 +83,16 @@ pub trait Judge: Send + Sync {
             (Some(first), Some(second)) if second > first => Preference::Second,
             _ => Preference::Neither,
         })
+    }
+
+    /// What judging has cost so far, where it costs anything.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
+    /// What was counted, where answers have to be read.
+    fn answer_counts(&self) -> Option<JudgeCounts> {
+        None
     }
 }
 

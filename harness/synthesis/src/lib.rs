@@ -15,9 +15,11 @@ pub mod crops;
 pub mod platform;
 
 // Ports, what was answered before, and the generator that needs no model.
+pub mod asking;
 pub mod generator;
 pub mod journal;
 pub mod judge;
+pub mod judging;
 pub mod offline;
 
 // What a synthetic set is worth.

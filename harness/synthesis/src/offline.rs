@@ -264,6 +264,9 @@ impl Generator for Offline {
             Task::Query { document, grade } => {
                 samples.filter_map(|_| self.query(document, *grade, &mut draws)).collect()
             }
+            Task::Judgment(_) => {
+                return Err(SynthesisError::parameter("generator.kind", "a model that can judge", "offline"));
+            }
         })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! With `--out` the answer is written as it comes, a row a pair, and a run that was stopped goes on where it ended:
 //! complete rows are kept when they are of the same labeler and the same pairs, a broken last row is cut off.
+//!
+//! A labeler that is a recipe asks a language model (`judged.rs`); rows without a grade say why.
 
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -12,8 +14,10 @@ use clap::Args;
 use datasets::pairs::PairOptions;
 use relevance::LabeledPair;
 use scorer::{Label, Labeler};
+use synthesis::judging::PromptedJudge;
+use synthesis::{Judge, Verdict};
 
-use super::Finished;
+use super::{Finished, judged};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::labelers::{self, CHUNK};
@@ -29,9 +33,17 @@ pub struct Command {
     /// A collection whose judged pairs are labelled: a name or a folder
     #[arg(long, value_name = "NAME|DIR", conflicts_with = "pairs")]
     dataset: Option<String>,
-    /// The labeler: `embedded`, a pulled model's name, or a bundle's file or folder
-    #[arg(long, value_name = "BUNDLE", default_value = models::EMBEDDED)]
+    /// The labeler: `embedded`, a pulled model's name, a bundle's file or folder, or the recipe (.toml) of a language
+    /// model that is asked
+    #[arg(long, value_name = "BUNDLE|RECIPE", default_value = models::EMBEDDED)]
     labeler: String,
+    /// With a recipe: ask up to N times more about a pair whose answer cannot be read [default: the recipe's judge.asks]
+    #[arg(long, value_name = "N")]
+    retry_unparsed: Option<u32>,
+    /// With a recipe: the largest share of pairs that may stay without a grade; beyond it exit 1 [default: the recipe's,
+    /// else 0.1]
+    #[arg(long, value_name = "SHARE")]
+    max_unparsed: Option<f64>,
     /// The CSV file to write row by row; an unfinished one is continued [default: stdout, at the end]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -83,16 +95,57 @@ impl Shard {
 
 /// Runs `graded label`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
-    let labeler = labelers::load(&command.labeler)?;
+    let grader = grader(command, options)?;
     let mut pairs = pairs(command, options)?;
     if let Some(shard) = command.shard {
         let range = shard.of(pairs.len());
         pairs = pairs.drain(range).collect();
     }
-    let rows = Rows::new(labeler.as_ref());
+    let rows = Rows::new(&grader);
     match &command.out {
         None => Ok(Report::of_rows(rows.table(&pairs, options)?).into()),
         Some(out) => rows.write(&pairs, out, command.restart, options),
+    }
+}
+
+/// Who labels.
+enum Grader {
+    Labeler(Box<dyn Labeler>),
+    Judge(PromptedJudge),
+}
+
+fn grader(command: &Command, options: &Options) -> anyhow::Result<Grader> {
+    let recipe = Path::new(&command.labeler);
+    if recipe.extension().is_some_and(|extension| extension == "toml") {
+        if command.out.is_none() {
+            return Err(Usage::error("--out: expected a file: what a model says is written as it comes"));
+        }
+        let (retries, most) = (command.retry_unparsed, command.max_unparsed);
+        return judged::open(recipe, retries, most, options).map(Grader::Judge);
+    }
+    if command.retry_unparsed.is_some() || command.max_unparsed.is_some() {
+        return Err(Usage::error(
+            "--retry-unparsed, --max-unparsed: expected --labeler RECIPE.toml with them",
+        ));
+    }
+    labelers::load(&command.labeler).map(Grader::Labeler)
+}
+
+impl Grader {
+    fn digest(&self) -> &str {
+        match self {
+            Self::Labeler(labeler) => labeler.digest(),
+            Self::Judge(judge) => judge.digest(),
+        }
+    }
+
+    /// Pairs between two writes.
+    fn chunk(&self) -> usize {
+        match self {
+            Self::Labeler(_) => CHUNK,
+            // What a model is asked takes its time: rows are on disk soon.
+            Self::Judge(_) => 64,
+        }
     }
 }
 
@@ -113,18 +166,23 @@ fn pairs(command: &Command, options: &Options) -> anyhow::Result<Vec<LabeledPair
 }
 
 /// How labels are written down.
-struct Rows<'l> {
-    labeler: &'l dyn Labeler,
+struct Rows<'g> {
+    grader: &'g Grader,
     header: Vec<String>,
 }
 
-impl<'l> Rows<'l> {
-    fn new(labeler: &'l dyn Labeler) -> Self {
+impl<'g> Rows<'g> {
+    fn new(grader: &'g Grader) -> Self {
         let names = ["query_id", "doc_id", "human", "predicted", "predicted_score"];
         let mut header: Vec<_> = names.map(str::to_owned).into();
-        header.extend(labeler.scale().levels().iter().map(|level| format!("p{}", level.grade)));
+        match grader {
+            Grader::Labeler(labeler) => {
+                header.extend(labeler.scale().levels().iter().map(|level| format!("p{}", level.grade)));
+            }
+            Grader::Judge(_) => header.push("verdict".to_owned()),
+        }
         header.push("labeler".to_owned());
-        Self { labeler, header }
+        Self { grader, header }
     }
 
     /// The part of a row that is known before the pair is labelled.
@@ -137,29 +195,30 @@ impl<'l> Rows<'l> {
     }
 
     fn mark(&self) -> &str {
-        &self.labeler.digest()[..16]
+        &self.grader.digest()[..16]
     }
 
-    fn row(&self, pair: &LabeledPair, label: &Label) -> Vec<Cell> {
-        let mut row: Vec<Cell> = Self::key(pair).map(Cell::Text).into();
-        row.push(Cell::text(label.grade.to_string()));
-        row.push(Cell::Value(label.score));
-        row.extend(label.distribution.iter().map(|&probability| Cell::Value(probability)));
-        row.push(Cell::text(self.mark()));
-        row
-    }
-
-    fn label(&self, pairs: &[LabeledPair]) -> anyhow::Result<Vec<Label>> {
-        Ok(self.labeler.label(&pairs.iter().map(labelers::texts).collect::<Vec<_>>())?)
+    /// One row a pair.
+    fn of(&self, pairs: &[LabeledPair]) -> anyhow::Result<Vec<Vec<Cell>>> {
+        let texts = pairs.iter().map(labelers::texts).collect::<Vec<_>>();
+        let labelled: Vec<Vec<Cell>> = match self.grader {
+            Grader::Labeler(labeler) => labeler.label(&texts)?.iter().map(label_cells).collect(),
+            Grader::Judge(judge) => judge.judge(&texts)?.iter().map(verdict_cells).collect(),
+        };
+        let rows = pairs.iter().zip(labelled).map(|(pair, cells)| {
+            let mut row: Vec<Cell> = Self::key(pair).map(Cell::Text).into();
+            row.extend(cells);
+            row.push(Cell::text(self.mark()));
+            row
+        });
+        Ok(rows.collect())
     }
 
     fn table(&self, pairs: &[LabeledPair], options: &Options) -> anyhow::Result<Table> {
         let bar = progress::bar(options, "labelling", pairs.len() as u64);
         let mut table = Table::new(self.header.clone());
-        for chunk in pairs.chunks(CHUNK) {
-            for (pair, label) in chunk.iter().zip(self.label(chunk)?) {
-                table.push(self.row(pair, &label));
-            }
+        for chunk in pairs.chunks(self.grader.chunk()) {
+            self.of(chunk)?.into_iter().for_each(|row| table.push(row));
             bar.inc(chunk.len() as u64);
         }
         bar.finish_and_clear();
@@ -186,9 +245,9 @@ impl<'l> Rows<'l> {
             writer.write_record(&self.header).with_context(shown)?;
         }
         let bar = progress::bar(options, "labelling", pairs.len() as u64).with_position(done as u64);
-        for chunk in pairs[done..].chunks(CHUNK) {
-            for (pair, label) in chunk.iter().zip(self.label(chunk)?) {
-                writer.write_record(self.row(pair, &label).iter().map(Cell::exact)).with_context(shown)?;
+        for chunk in pairs[done..].chunks(self.grader.chunk()) {
+            for row in self.of(chunk)? {
+                writer.write_record(row.iter().map(Cell::exact)).with_context(shown)?;
             }
             writer.flush().with_context(shown)?;
             bar.inc(chunk.len() as u64);
@@ -197,13 +256,16 @@ impl<'l> Rows<'l> {
         let mut file =
             writer.into_inner().map_err(|error| anyhow::anyhow!(error.to_string())).with_context(shown)?;
         file.flush().and_then(|()| file.get_ref().sync_all()).with_context(shown)?;
+        if let Grader::Judge(judge) = self.grader {
+            return judged::summary(out, pairs, done, judge);
+        }
         let mut table = Table::new(["file", "pairs", "already there", "labeler"]);
         let shown = out.display().to_string();
         table.push(vec![
             Cell::text(shown),
             Cell::count(pairs.len()),
             Cell::count(done),
-            Cell::text(self.labeler.digest()),
+            Cell::text(self.grader.digest()),
         ]);
         Ok(Report::of_rows(table).into())
     }
@@ -251,6 +313,24 @@ impl<'l> Rows<'l> {
             end = position;
         }
     }
+}
+
+/// What a labeler says of a pair: grade, score, the probability of each level.
+fn label_cells(label: &Label) -> Vec<Cell> {
+    let mut cells = vec![Cell::text(label.grade.to_string()), Cell::Value(label.score)];
+    cells.extend(label.distribution.iter().map(|&probability| Cell::Value(probability)));
+    cells
+}
+
+/// What a judge says of a pair: grade and score, where there is one, and what kind of verdict it is.
+fn verdict_cells(verdict: &Verdict) -> Vec<Cell> {
+    let name = match verdict {
+        Verdict::Graded { .. } => "graded",
+        Verdict::Unparsed { .. } => "unparsed",
+        Verdict::Absent => "absent",
+    };
+    let grade = verdict.grade().map_or(Cell::Empty, |grade| Cell::text(grade.to_string()));
+    vec![grade, Cell::maybe(verdict.score()), Cell::text(name)]
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{Finished, simulate, synthesize};
+use super::{Finished, judged, simulate, synthesize};
 use crate::arguments::DEFAULT_SEED;
 use crate::recipe::{RecipeFile, SAMPLE, TrainingFile, read_text};
 use crate::report::{Cell, Report, Table};
@@ -86,6 +86,9 @@ fn completed(path: &Path) -> anyhow::Result<Completed> {
     }
     if has(&["catalogue", "population", "retriever", "wording", "clicks", "reformulation", "feed"]) {
         return simulate::completed(path);
+    }
+    if has(&["judge"]) && tables.keys().all(|name| ["claim", "judge"].contains(&name.as_str())) {
+        return judged::completed(path);
     }
     if has(&["log", "documents", "judge", "windows", "discriminator", "labels", "negatives"]) {
         return synthesize::crops_recipe(path);

@@ -115,7 +115,7 @@ mod tests {
 
     fn entry(key: String) -> Entry {
         let completions = vec![format!("answer to {key}"); 40];
-        Entry { key, model: "m".into(), revision: "1".into(), completions }
+        Entry { key, model: "m".into(), revision: "1".into(), completions, served_as: None }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! decides whether the second is worse, [`verdict`] says it.
 
 pub mod answers;
-mod clock;
+pub mod clock;
 mod commit;
 pub mod compare;
 pub mod gate;

@@ -10,16 +10,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use relevance::Scale;
 use rustc_hash::{FxHashMap, FxHashSet};
-use scorer::EncoderOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use synthesis::asking::{self, Reply, ask_all};
 use synthesis::crops::{
     Counts, CropsParameters, Discriminator, Documents, HistoryAudit, LabelledQuery, Labelling, Labels,
     Negatives, QueryRecords, Record, Source, Windows, WorldKnowledge, candidates_of, world_knowledge,
 };
 use synthesis::generator::Generator;
-use synthesis::journal::Journaled;
-use synthesis::judge::{Judge, LabelerJudge, SimilarityJudge};
+use synthesis::judging::JudgeCounts;
 use synthesis::quality::{GradedPair, QualityCheck};
 
 use super::quality;
@@ -28,12 +27,12 @@ use crate::commands::Finished;
 use crate::commands::recipe::Completed;
 use crate::exit::Usage;
 use crate::external_sort::{Sorted, Sorter};
-use crate::generators::{GeneratorFile, Journal};
+use crate::generators::{GeneratorFile, JudgeFile, usage_json, usage_table};
 use crate::logs::{self, LogCounts, LogFile};
 use crate::new_folder::{self, BeirFiles, NewFile, NewFolder};
 use crate::recipe::{self, Claim};
 use crate::report::{Cell, Report, Table};
-use crate::{collections, models, progress};
+use crate::{collections, progress};
 
 /// Documents of queries that are labelled in one call of the judge.
 const DOCUMENTS_AT_A_TIME: usize = 16_384;
@@ -87,32 +86,6 @@ struct DocumentsFile {
     dataset: Option<String>,
 }
 
-/// `[judge]`: the discriminator's scores.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-struct JudgeFile {
-    /// What gives them.
-    kind: JudgeKind,
-    /// The bundle: `embedded`, a pulled model's name, or a path.
-    bundle: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum JudgeKind {
-    /// A labeler's expected grade over its highest.
-    #[default]
-    Labeler,
-    /// An encoder's cosine.
-    Encoder,
-}
-
-impl Default for JudgeFile {
-    fn default() -> Self {
-        Self { kind: JudgeKind::Labeler, bundle: models::EMBEDDED.to_owned() }
-    }
-}
-
 /// The recipe at `path`, completed.
 ///
 /// # Errors
@@ -156,31 +129,24 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let parameters = file.parameters();
     parameters.check()?;
     let folder = NewFolder::begin(&command.out)?;
-    let judge = judge(&file)?;
+    let judge = file.judge.open(file.discriminator.alpha, options)?;
     let texts = texts(&file, options)?;
     let found = find(&file.log, &parameters, &folder, options)?;
     let mut writing = Writing::begin(&folder, quality_check(command, options)?)?;
-    let journal = file.generator.journal.as_deref().map(Journal::open).transpose()?;
-    if let (Some(path), Some(journal)) = (&file.generator.journal, &journal) {
-        let (answers, damaged) = journal.counts();
-        let shown = path.display();
-        progress::say(options, format!("{shown}: {answers} answers, {damaged} lines that are none"));
-    }
-    let generator = generator(&file, &found, &texts)?;
-    let journaled = match (&generator, &journal) {
-        (Some(generator), Some(journal)) => Some(Journaled::new(generator.as_ref(), journal)),
-        _ => None,
-    };
-    let asked = journaled.as_ref().map(|generator| generator as &dyn Generator).or(generator.as_deref());
+    let generator = generator(&file, &found, &texts, options)?;
     let mut labelling = Labelling::new(&parameters, judge.as_ref())?;
     let mut sorted = found.records;
     let bar = progress::bar(options, "queries", found.queries.len() as u64);
     while let Some(queries) = next_queries(&mut sorted)? {
-        for query in labelling.label(&queries, &texts)? {
-            let written = asked.map_or(Ok(Vec::new()), |generator| {
-                write_texts(&query, generator, &texts, &mut labelling, &parameters, options.seed)
-            })?;
-            writing.query(&query, &written, &texts, &labelling)?;
+        let labelled = labelling.label(&queries, &texts)?;
+        let written = match &generator {
+            Some(generator) => {
+                write_texts(&labelled, generator.as_ref(), &texts, &mut labelling, &parameters, options.seed)?
+            }
+            None => labelled.iter().map(|_| Vec::new()).collect(),
+        };
+        for (query, written) in labelled.iter().zip(&written) {
+            writing.query(query, written, &texts, &labelling)?;
         }
         bar.inc(queries.len() as u64);
     }
@@ -190,20 +156,12 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         histories: found.audit,
         first_without_queries: found.first_without_queries,
         labelling: labelling.counts,
+        judge: judge.digest().to_owned(),
+        judge_usage: judge.usage(),
+        judge_counts: judge.answer_counts(),
+        generator_usage: generator.and_then(|generator| generator.usage()),
     };
-    writing.finish(&file, &audit, judge.digest(), &texts, folder, options)
-}
-
-fn judge(file: &CropsFile) -> anyhow::Result<Box<dyn Judge>> {
-    let bundle = models::bundle(&file.judge.bundle)?;
-    let options = EncoderOptions::default();
-    Ok(match file.judge.kind {
-        JudgeKind::Labeler => Box::new(LabelerJudge::new(scorer::load_labeler(&bundle, &options)?)),
-        JudgeKind::Encoder => {
-            let encoder = scorer::load_encoder(&bundle, &options)?;
-            Box::new(SimilarityJudge::new(encoder, file.discriminator.alpha))
-        }
-    })
+    writing.finish(&file, &audit, &texts, folder, options)
 }
 
 fn texts(file: &CropsFile, options: &Options) -> anyhow::Result<Texts> {
@@ -227,14 +185,19 @@ fn quality_check(command: &Command, options: &Options) -> anyhow::Result<Option<
 }
 
 /// The generator, where texts are to be written; the offline one knows the log's queries.
-fn generator(file: &CropsFile, found: &Found, texts: &Texts) -> anyhow::Result<Option<Box<dyn Generator>>> {
+fn generator(
+    file: &CropsFile,
+    found: &Found,
+    texts: &Texts,
+    options: &Options,
+) -> anyhow::Result<Option<Box<dyn Generator>>> {
     if file.world_knowledge.texts_per_query == 0 || !file.parameters().sources.contains(&Source::Written) {
         return Ok(None);
     }
     let mut ids: Vec<&String> = texts.0.keys().collect();
     ids.sort_unstable();
     let documents = ids.into_iter().map(|id| texts.0[id].as_str());
-    file.generator.open(found.queries.iter().map(String::as_str), documents).map(Some)
+    file.generator.open_remembering(found.queries.iter().map(String::as_str), documents, options).map(Some)
 }
 
 /// What the log holds.
@@ -307,21 +270,34 @@ struct WrittenText {
     text: String,
 }
 
-/// Has texts written for a query, with its best document as the example.
+/// Has texts written for queries, each with its best document as the example; the texts of each query.
 fn write_texts(
-    query: &LabelledQuery,
+    queries: &[LabelledQuery],
     generator: &dyn Generator,
     texts: &Texts,
     labelling: &mut Labelling<'_>,
     parameters: &CropsParameters,
     seed: u64,
-) -> anyhow::Result<Vec<WrittenText>> {
-    let best = query.documents.iter().find(|document| document.source == Source::Clicked);
-    let best = best.or(query.documents.first()).and_then(|document| texts.text(&document.document));
+) -> anyhow::Result<Vec<Vec<WrittenText>>> {
     let count = u32::try_from(parameters.world_knowledge.texts_per_query).unwrap_or(u32::MAX);
-    let request = world_knowledge::request(&query.query, best.unwrap_or_default(), count, seed);
+    let request = |query: &LabelledQuery| {
+        let best = query.documents.iter().find(|document| document.source == Source::Clicked);
+        let best = best.or(query.documents.first()).and_then(|document| texts.text(&document.document));
+        world_knowledge::request(&query.query, best.unwrap_or_default(), count, seed)
+    };
+    let requests: Vec<_> = queries.iter().map(request).collect();
+    let replies = ask_all(generator, &requests)?;
+    Ok(queries.iter().zip(&replies).map(|(query, reply)| read_texts(query, reply, labelling)).collect())
+}
+
+/// The texts that can be read in a reply; the others are counted.
+fn read_texts(query: &LabelledQuery, reply: &Reply, labelling: &mut Labelling<'_>) -> Vec<WrittenText> {
+    let answers = match reply {
+        Reply::Answered(answers) => answers.as_slice(),
+        Reply::Refused(_) => return Vec::new(),
+    };
     let mut written = Vec::new();
-    for (at, answer) in generator.generate(&request)?.iter().enumerate() {
+    for (at, answer) in answers.iter().enumerate() {
         let clip = world_knowledge::Clip::parse(answer);
         labelling.count_text(clip.is_ok());
         if let Ok(clip) = clip {
@@ -334,7 +310,7 @@ fn write_texts(
         let grade = labels.written(labels.level(Source::Written));
         labelling.count_written(grade, Source::Written);
     }
-    Ok(written)
+    written
 }
 
 /// The files in the making.
@@ -353,6 +329,10 @@ struct Audit {
     histories: HistoryAudit,
     first_without_queries: Option<String>,
     labelling: Counts,
+    judge: String,
+    judge_usage: Option<asking::Usage>,
+    judge_counts: Option<JudgeCounts>,
+    generator_usage: Option<asking::Usage>,
 }
 
 impl Writing {
@@ -417,14 +397,18 @@ impl Writing {
         mut self,
         file: &CropsFile,
         audit: &Audit,
-        judge: &str,
         texts: &Texts,
         folder: NewFolder,
         options: &Options,
     ) -> anyhow::Result<Finished> {
         if audit.labelling.queries_written == 0 {
             let found = format!("{} queries, none with a positive", audit.labelling.queries);
-            return Err(Usage::error(format!("nothing to write: {found}")));
+            let of = &audit.histories;
+            let log = format!(
+                "{} searches of {} users, {} reworded within the window, {} feed items in one",
+                of.searches, of.users, of.rewordings_within_window, of.feed_items_in_window
+            );
+            return Err(Usage::error(format!("nothing to write: {found}; the log has {log}")));
         }
         // Every document of the collection stands in the corpus: it is what is searched.
         let mut rest: Vec<&String> = texts.0.keys().filter(|id| !self.documents.contains(*id)).collect();
@@ -441,9 +425,9 @@ impl Writing {
         folder.write("recipe.toml", &toml::to_string(file)?)?;
         let quality = self.check.map(QualityCheck::report);
         let signs = signs(&audit.labelling);
-        let json = json!({
+        let mut json = json!({
             "seed": options.seed,
-            "judge": judge,
+            "judge": audit.judge,
             "log": audit.log,
             "histories": audit.histories,
             "first_user_without_queries": audit.first_without_queries,
@@ -451,10 +435,23 @@ impl Writing {
             "quality": quality,
             "signs": signs,
         });
+        if let Some(counts) = &audit.judge_counts {
+            json["judge_answers"] = json!(counts);
+        }
+        let labels = audit.judge_counts.map(|counts| counts.graded);
+        for (key, usage, labels) in
+            [("judge_usage", &audit.judge_usage, labels), ("generator_usage", &audit.generator_usage, None)]
+        {
+            if usage.is_some() {
+                json[key] = usage_json(usage.as_ref(), labels);
+            }
+        }
         folder.write("summary.json", &(serde_json::to_string_pretty(&json)? + "\n"))?;
         folder.finish()?;
         let mut tables = vec![sources_table(&audit.labelling, &signs), rules_table(audit)];
         tables.extend(quality.iter().flat_map(quality::tables));
+        tables.extend(usage_table(audit.judge_usage.as_ref(), labels));
+        tables.extend(usage_table(audit.generator_usage.as_ref(), None));
         Ok(Report { tables, json, lines: Vec::new() }.into())
     }
 }
