@@ -83,6 +83,7 @@ fn weights() -> Weights {
         words,
         word_scales,
         positions: noise(positions * width),
+        second_segment: Vec::new(),
         norm: norm(width),
         layers: vec![layer; LAYERS],
     }

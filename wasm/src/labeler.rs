@@ -1,13 +1,13 @@
 //! (query, document) -> grade, distribution and reasons, with a labeler from a bundle's bytes.
 
-use scorer::labeler::{EncoderLabeler, ScaleFile};
-use scorer::{Bundle, EncoderOptions, Labeler as _, Pair};
+use scorer::labeler::{self, ScaleFile};
+use scorer::{Bundle, EncoderOptions, Pair, load_labeler};
 use wasm_bindgen::prelude::*;
 
 /// Grades query-document pairs.
 #[wasm_bindgen]
 pub struct Labeler {
-    labeler: EncoderLabeler,
+    labeler: Box<dyn labeler::Labeler>,
 }
 
 #[wasm_bindgen]
@@ -19,7 +19,7 @@ impl Labeler {
     #[wasm_bindgen(constructor)]
     pub fn new(bundle: &[u8]) -> Result<Labeler, JsError> {
         let bundle = Bundle::from_bytes(bundle)?;
-        Ok(Self { labeler: EncoderLabeler::from_bundle(&bundle, &EncoderOptions::default())? })
+        Ok(Self { labeler: load_labeler(&bundle, &EncoderOptions::default())? })
     }
 
     /// The digest of everything that decides a label.
@@ -40,7 +40,7 @@ impl Labeler {
     /// Where the grades begin on the score's axis, one number a level above the lowest.
     #[wasm_bindgen(getter)]
     pub fn cuts(&self) -> Vec<f64> {
-        self.labeler.head().cuts().to_vec()
+        self.labeler.cuts().values().to_vec()
     }
 
     /// The labels of the pairs `queries[i]`, `documents[i]`, as a JSON list of `{"grade", "score", "distribution"}`.
@@ -58,7 +58,7 @@ impl Labeler {
     }
 
     /// The label of one pair and what it rests on, as JSON: `{"label", "features": [[name, value, contribution]],
-    /// "tokens": [[query token, nearest document token or null, cosine]]}`.
+    /// "tokens": [[query token, nearest document token or null, cosine]]}`; lists of nothing for a cross-encoder.
     ///
     /// # Errors
     /// A tokenizer that fails.
@@ -68,7 +68,7 @@ impl Labeler {
 }
 
 impl Labeler {
-    pub(crate) fn labeler(&self) -> &EncoderLabeler {
-        &self.labeler
+    pub(crate) fn labeler(&self) -> &dyn labeler::Labeler {
+        self.labeler.as_ref()
     }
 }

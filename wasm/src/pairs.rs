@@ -7,7 +7,7 @@ use relevance::agreement::{FileReport, Predicted, Report, reliability, score_his
 use relevance::evaluation::{EvaluationOptions, Evaluator};
 use relevance::resampling::Bootstrap;
 use relevance::{EvaluationReport, Grade, Hit, Judgments, LabeledPair, Ranking, parse_measures};
-use scorer::labeler::{Labeler as _, OrdinalHead, scores_digest};
+use scorer::labeler::{at_least, scores_digest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
@@ -90,6 +90,8 @@ pub struct Pairs {
     /// The predictions that the file came with.
     given: Vec<(Option<Grade>, Option<f64>)>,
     labeled: usize,
+    /// The distribution of each labelled pair, one after the other.
+    distributions: Vec<f64>,
     predicted_by: Option<String>,
 }
 
@@ -138,7 +140,7 @@ impl Pairs {
 
     fn of(file: PairFile) -> Self {
         let given = file.pairs.iter().map(|pair| (pair.predicted, pair.score)).collect();
-        Self { file, given, labeled: 0, predicted_by: None }
+        Self { file, given, labeled: 0, distributions: Vec::new(), predicted_by: None }
     }
 
     /// How many pairs there are.
@@ -191,6 +193,7 @@ impl Pairs {
             (pair.predicted, pair.score) = (predicted, score);
         }
         (self.labeled, self.predicted_by) = (0, None);
+        self.distributions.clear();
     }
 
     /// Grades the next `count` pairs and returns how many are graded then. The first call of another labeler begins
@@ -203,6 +206,7 @@ impl Pairs {
         if self.predicted_by.as_deref() != Some(digest) {
             self.file.pairs.iter_mut().for_each(|pair| (pair.predicted, pair.score) = (None, None));
             (self.labeled, self.predicted_by) = (0, Some(digest.to_owned()));
+            self.distributions.clear();
         }
         let end = self.length().min(self.labeled.saturating_add(count));
         let next = &mut self.file.pairs[self.labeled..end];
@@ -215,6 +219,7 @@ impl Pairs {
         let labels = labeler.labeler().label(&next.iter().map(texts).collect::<Vec<_>>())?;
         for (pair, label) in next.iter_mut().zip(labels) {
             (pair.predicted, pair.score) = (Some(label.grade), Some(label.score));
+            self.distributions.extend(label.distribution);
         }
         self.labeled = end;
         Ok(end)
@@ -225,12 +230,13 @@ impl Pairs {
     /// # Errors
     /// Cuts that do not fit the scale or do not ascend.
     pub fn regrade(&mut self, labeler: &Labeler, cuts: Option<Vec<f64>>) -> Result<(), JsError> {
-        let head = match cuts {
-            Some(cuts) => labeler.labeler().head().with_cuts(&cuts)?,
-            None => labeler.labeler().head().clone(),
+        let own = labeler.labeler().cuts();
+        let cuts = match cuts {
+            Some(values) => own.moved(&values)?,
+            None => own.clone(),
         };
         for pair in &mut self.file.pairs[..self.labeled] {
-            pair.predicted = pair.score.map(|score| head.grade(score));
+            pair.predicted = pair.score.map(|score| cuts.grade(score));
         }
         Ok(())
     }
@@ -333,17 +339,16 @@ impl Pairs {
     /// # Errors
     /// Never.
     pub fn calibration(&self, labeler: &Labeler, bins: usize) -> Result<String, JsError> {
-        let head = labeler.labeler().head();
-        let judged: Vec<(Grade, Vec<f64>)> = self.file.pairs[..self.labeled]
-            .iter()
-            .filter_map(|pair| Some((pair.human?, head.distribution(pair.score?))))
-            .collect();
-        let levels = head.scale().levels().iter().enumerate().skip(1);
+        let levels = labeler.labeler().scale().levels();
+        let labeled = self.file.pairs[..self.labeled].iter().zip(self.distributions.chunks(levels.len()));
+        let judged: Vec<(Grade, &[f64])> =
+            labeled.filter_map(|(pair, distribution)| Some((pair.human?, distribution))).collect();
+        let levels = levels.iter().enumerate().skip(1);
         let curves: Vec<_> = levels
             .map(|(position, level)| {
-                let predictions = judged.iter().map(|(human, distribution)| {
-                    (OrdinalHead::at_least(distribution, position), *human >= level.grade)
-                });
+                let predictions = judged
+                    .iter()
+                    .map(|(human, distribution)| (at_least(distribution, position), *human >= level.grade));
                 let found = reliability(&predictions.collect::<Vec<_>>(), bins).ok();
                 json!({ "grade": level.grade, "reliability": found })
             })
@@ -418,27 +423,28 @@ impl Pairs {
     /// # Errors
     /// Pairs that are not labelled by this labeler, or not all of them.
     pub fn csv(&self, labeler: &Labeler) -> Result<String, JsError> {
-        let head = labeler.labeler().head();
+        let cuts = labeler.labeler().cuts();
         if self.labeled < self.length() || self.predicted_by.as_deref() != Some(labeler.labeler().digest()) {
             return Err(JsError::new("csv: expected all pairs labelled by this labeler"));
         }
         let moved =
-            self.file.pairs.iter().any(|pair| pair.predicted != pair.score.map(|score| head.grade(score)));
+            self.file.pairs.iter().any(|pair| pair.predicted != pair.score.map(|score| cuts.grade(score)));
         let mark =
             format!("{}{}", &labeler.labeler().digest()[..16], if moved { " with other cuts" } else { "" });
         let mut header: Vec<String> =
             ["query_id", "doc_id", "human", "predicted", "predicted_score"].map(str::to_owned).into();
-        header.extend(head.scale().levels().iter().map(|level| format!("p{}", level.grade)));
+        header.extend(cuts.scale().levels().iter().map(|level| format!("p{}", level.grade)));
         header.push("labeler".to_owned());
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(&header)?;
-        for pair in &self.file.pairs {
+        let distributions = self.distributions.chunks(cuts.scale().levels().len());
+        for (pair, distribution) in self.file.pairs.iter().zip(distributions) {
             let grade = |grade: Option<Grade>| grade.map_or_else(String::new, |grade| grade.to_string());
             let score = pair.score.unwrap_or_default();
             let mut row =
                 vec![pair.query.clone(), pair.document.clone(), grade(pair.human), grade(pair.predicted)];
             row.push(score.to_string());
-            row.extend(head.distribution(score).iter().map(f64::to_string));
+            row.extend(distribution.iter().map(f64::to_string));
             row.push(mark.clone());
             writer.write_record(&row)?;
         }

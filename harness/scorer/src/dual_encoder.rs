@@ -4,6 +4,7 @@
 //! without padding, so a text's vector cannot depend on its neighbours' lengths. Natively the batches run in parallel on
 //! rayon's threads (see `encoder::bert`).
 
+use kernels::encoder::Sequence;
 use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG, MODULES, SENTENCE_BERT, WEIGHTS};
@@ -28,17 +29,40 @@ pub struct DualEncoder {
     digest: String,
 }
 
-enum Transformer {
+/// A transformer of either kind.
+pub(crate) enum Transformer {
     Float(Bert),
     Quantized(QuantizedBert),
 }
 
 impl Transformer {
-    /// Token vectors, `sum of lengths x hidden_size`.
-    fn forward(&self, packed: &[&[u32]]) -> Result<Vec<f32>> {
+    /// The transformer of a bundle, by its `model_type`.
+    pub(crate) fn from_bundle(
+        bundle: &Bundle,
+        config: &BertConfig,
+        weights: &Weights,
+        options: &EncoderOptions,
+    ) -> Result<Self> {
+        Ok(match bundle.describe()?.model_type.as_str() {
+            MODEL_TYPE => {
+                Self::Quantized(QuantizedBert::from_weights(config, weights, options.instructions)?)
+            }
+            _ => Self::Float(Bert::from_weights(config.clone(), weights)?),
+        })
+    }
+
+    /// Whether the vectors of a sequence do not depend on what it is packed with, to the last bit.
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self, Self::Quantized(_))
+    }
+
+    /// Token vectors, `sum of lengths x hidden_size`, of sequences that may be pairs.
+    pub(crate) fn forward_sequences(&self, packed: &[Sequence<'_>]) -> Result<Vec<f32>> {
         match self {
-            Transformer::Float(bert) => Ok(bert.forward(packed)?.flatten_all()?.to_vec1::<f32>()?),
-            Transformer::Quantized(bert) => bert.forward(packed),
+            Transformer::Float(bert) => {
+                Ok(bert.forward_sequences(packed)?.flatten_all()?.to_vec1::<f32>()?)
+            }
+            Transformer::Quantized(bert) => bert.forward_sequences(packed),
         }
     }
 }
@@ -74,12 +98,7 @@ impl DualEncoder {
         let tokens = Tokens::from_bundle(bundle, true, Some(limit))?;
         check_vocabulary(&tokens, &config)?;
         let weights = Weights::from_bundle(bundle, WEIGHTS)?;
-        let transformer = match bundle.describe()?.model_type.as_str() {
-            MODEL_TYPE => {
-                Transformer::Quantized(QuantizedBert::from_weights(&config, &weights, options.instructions)?)
-            }
-            _ => Transformer::Float(Bert::from_weights(config.clone(), &weights)?),
-        };
+        let transformer = Transformer::from_bundle(bundle, &config, &weights, options)?;
         Ok(Self {
             tokens,
             template: Template::from_bundle(bundle)?,
@@ -120,7 +139,7 @@ impl DualEncoder {
     pub fn pool_ids(&self, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|&index| sequences[index].len());
-        let batches = batches(&order, sequences, self.batch_tokens);
+        let batches = batches(&order, |index| sequences[index].len(), self.batch_tokens);
         let results = self.run(&batches, sequences)?;
         let width = self.dimensions();
         let mut values = vec![0.0; sequences.len() * width];
@@ -144,13 +163,13 @@ impl DualEncoder {
     }
 
     fn encode_batch(&self, batch: &[usize], sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
-        let packed: Vec<&[u32]> = batch.iter().map(|&index| sequences[index].as_slice()).collect();
-        let hidden = self.transformer.forward(&packed)?;
+        let packed: Vec<_> = batch.iter().map(|&index| Sequence::single(&sequences[index])).collect();
+        let hidden = self.transformer.forward_sequences(&packed)?;
         let width = self.dimensions();
         let mut rest = hidden.as_slice();
         let mut vectors = Vec::with_capacity(batch.len() * width);
         for sequence in packed {
-            let (own, others) = rest.split_at(sequence.len() * width);
+            let (own, others) = rest.split_at(sequence.ids.len() * width);
             rest = others;
             vectors.extend_from_slice(&self.pooling.pool(own, width));
         }
@@ -179,10 +198,10 @@ impl Encoder for DualEncoder {
 }
 
 /// Cuts the sorted order where the next text would take a batch over the budget; a text is never split.
-fn batches<'a>(order: &'a [usize], sequences: &[Vec<u32>], budget: usize) -> Vec<&'a [usize]> {
+pub(crate) fn batches(order: &[usize], tokens: impl Fn(usize) -> usize, budget: usize) -> Vec<&[usize]> {
     let (mut batches, mut start, mut used) = (Vec::new(), 0, 0);
     for (position, &index) in order.iter().enumerate() {
-        let length = sequences[index].len();
+        let length = tokens(index);
         if used + length > budget && position > start {
             batches.push(&order[start..position]);
             (start, used) = (position, 0);
@@ -208,7 +227,7 @@ fn check_modules(bundle: &Bundle) -> Result<()> {
     Ok(())
 }
 
-fn check_vocabulary(tokens: &Tokens, config: &BertConfig) -> Result<()> {
+pub(crate) fn check_vocabulary(tokens: &Tokens, config: &BertConfig) -> Result<()> {
     if tokens.vocabulary_size() > config.vocab_size {
         let reason = format!(
             "vocab_size {} is below the tokenizer's {} ids",

@@ -12,68 +12,130 @@
 //!
 //! The largest activations are those over calibration texts, seen by the 8-bit encoder itself without evening-out, whose
 //! bits are the same everywhere: so the same texts give the same bundle, byte for byte, on every machine. Positions and
-//! the first segment's embedding are added and kept in 16 bits; biases, scales and layer norms in 32.
+//! the first segment's embedding are added and kept in 16 bits; biases, scales, layer norms, what the second segment adds and
+//! a labeler's head in 32.
 
 use std::collections::BTreeMap;
 
 use half::f16;
 use kernels::Device;
-use kernels::encoder::{Encoder, Layer, Linear, Norm, Weights as Parts, quantize_rows};
+use kernels::encoder::{Encoder, Layer, Linear, Norm, Sequence, Weights as Parts, quantize_rows};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-use crate::bundle::{Bundle, CARD, CONFIG, WEIGHTS};
+use crate::bundle::{Bundle, CARD, CONFIG, LABELER, WEIGHTS};
 use crate::dual_encoder::DualEncoder;
 use crate::encoder::EncoderOptions;
 use crate::encoder::bert::BertConfig;
-use crate::encoder::quantized::{MODEL_TYPE, refused, shape};
+use crate::encoder::quantized::{MODEL_TYPE, SECOND_SEGMENT, refused, shape};
 use crate::error::{Result, ScorerError};
+use crate::labeler::grade_head::{CLASSIFIER, POOLER};
+use crate::labeler::{CrossEncoderFile, Pair, is_cross_encoder};
 use crate::template::Role;
+use crate::tokens::PairIds;
 use crate::weights::Weights;
 
 /// Magnitudes below this do not decide a scale.
 const SMALLEST: f32 = 1e-5;
 
-/// The bundle in 8 bits, evened out over `texts` (which may be none: then nothing is evened out). Tokenizer, pooling and
-/// prompts stay as they are; the card is replaced.
+/// An encoder's bundle in 8 bits, evened out over `texts` (which may be none: then nothing is evened out). Tokenizer,
+/// pooling and prompts stay as they are; the card is replaced.
 ///
 /// # Errors
 /// `Unsupported` for a bundle that is not a float BERT, and whatever loading it may bring.
 pub fn quantize(bundle: &Bundle, texts: &[&str], card: &str) -> Result<Bundle> {
-    let model = bundle.describe()?.model_type;
-    if model != "bert" {
-        return Err(ScorerError::Unsupported { file: CONFIG.into(), what: format!("quantising {model:?}") });
-    }
-    let config = BertConfig::from_bundle(bundle)?;
-    let weights = Weights::from_bundle(bundle, WEIGHTS)?;
-    let floats = FloatWeights::read(&config, &weights)?;
-    let mut parts = floats.quantized(&vec![Smoothing::default(); config.num_hidden_layers]);
+    let float = Float::of(bundle)?;
+    let mut ids = Vec::new();
     if !texts.is_empty() {
         let encoder = DualEncoder::from_bundle(bundle, &EncoderOptions::default())?;
-        let ids = texts.iter().map(|text| encoder.ids(text, Role::Document)).collect::<Result<Vec<_>>>()?;
-        let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-        let plain = Encoder::new(parts, Device::auto()).map_err(refused)?;
-        let maxima = plain.input_maxima(&ids).map_err(refused)?;
-        let smoothing: Vec<Smoothing> = floats
-            .layers
-            .iter()
-            .zip(maxima)
-            .map(|(layer, maxima)| Smoothing {
-                query_key_value: divisors(&layer.query_key_value, &maxima.query_key_value),
-                intermediate: divisors(&layer.intermediate, &maxima.intermediate),
-            })
-            .collect();
-        parts = floats.quantized(&smoothing);
+        ids = texts.iter().map(|text| encoder.ids(text, Role::Document)).collect::<Result<_>>()?;
     }
+    let sequences: Vec<Sequence> = ids.iter().map(|ids| Sequence::single(ids)).collect();
+    let tensors = Tensors::of(&float.evened_out(&sequences, false)?);
+    written(bundle, &tensors, card)
+}
+
+/// A cross-encoder labeler's bundle in 8 bits, evened out over `pairs`. Its head stays in floats, its `labeler.json` and
+/// tokenizer as they are; the card is replaced.
+///
+/// # Errors
+/// `Unsupported` for a bundle that is not a float cross-encoder, and whatever loading it may bring.
+pub fn quantize_labeler(bundle: &Bundle, pairs: &[Pair<'_>], card: &str) -> Result<Bundle> {
+    if !is_cross_encoder(bundle)? {
+        let what = "quantising a labeler that is no cross-encoder".into();
+        return Err(ScorerError::Unsupported { file: LABELER.into(), what });
+    }
+    let float = Float::of(bundle)?;
+    let file = CrossEncoderFile::from_bundle(bundle)?;
+    let tokens = file.tokens(bundle, &float.config, None)?;
+    let ids = pairs.iter().map(|pair| tokens.encode(pair.query, pair.document));
+    let ids = ids.collect::<Result<Vec<_>>>()?;
+    let sequences: Vec<Sequence> = ids.iter().map(PairIds::sequence).collect();
+    let mut tensors = Tensors::of(&float.evened_out(&sequences, true)?);
+    let (width, outputs) = (float.config.hidden_size, file.head.outputs(file.cuts()?.scale().levels().len()));
+    let weights = Weights::from_bundle(bundle, WEIGHTS)?;
+    let source = Source { weights: &weights, prefix: prefix(&weights) };
+    tensors.map(POOLER, &source.linear(&[POOLER], width, width)?);
+    let source = Source { weights: &weights, prefix: "" };
+    tensors.map(CLASSIFIER, &source.linear(&[CLASSIFIER], width, outputs)?);
+    written(bundle, &tensors, card)
+}
+
+/// The bundle with its configuration renamed, its tensors and its card replaced.
+fn written(bundle: &Bundle, tensors: &Tensors, card: &str) -> Result<Bundle> {
     let mut files: BTreeMap<String, Vec<u8>> = bundle
         .names()
         .filter_map(|name| bundle.get(name).map(|content| (name.to_owned(), content.to_vec())))
         .collect();
     files.insert(CONFIG.into(), renamed(bundle)?);
-    files.insert(WEIGHTS.into(), serialize(&parts)?);
+    files.insert(WEIGHTS.into(), tensors.serialize()?);
     files.insert(CARD.into(), card.as_bytes().to_vec());
     Bundle::from_files(files)
+}
+
+/// A float BERT, read for quantising.
+struct Float {
+    config: BertConfig,
+    weights: FloatWeights,
+}
+
+impl Float {
+    fn of(bundle: &Bundle) -> Result<Self> {
+        let model = bundle.describe()?.model_type;
+        if model != "bert" {
+            return Err(ScorerError::Unsupported {
+                file: CONFIG.into(),
+                what: format!("quantising {model:?}"),
+            });
+        }
+        let config = BertConfig::from_bundle(bundle)?;
+        let weights = FloatWeights::read(&config, &Weights::from_bundle(bundle, WEIGHTS)?)?;
+        Ok(Self { config, weights })
+    }
+
+    /// In 8 bits, evened out over `sequences`; with the second segment for a reader of pairs.
+    fn evened_out(&self, sequences: &[Sequence<'_>], pairs: bool) -> Result<Parts> {
+        let parts = |smoothing: &[Smoothing]| {
+            let mut parts = self.weights.quantized(&self.config, smoothing);
+            if pairs {
+                parts.second_segment.clone_from(&self.weights.second_segment);
+            }
+            parts
+        };
+        let plain = parts(&vec![Smoothing::default(); self.config.num_hidden_layers]);
+        if sequences.is_empty() {
+            return Ok(plain);
+        }
+        let plain = Encoder::new(plain, Device::auto()).map_err(refused)?;
+        let maxima = plain.input_maxima(sequences).map_err(refused)?;
+        let layers = self.weights.layers.iter().zip(maxima);
+        let smoothing = layers.map(|(layer, maxima)| Smoothing {
+            query_key_value: divisors(&layer.query_key_value, &maxima.query_key_value),
+            intermediate: divisors(&layer.intermediate, &maxima.intermediate),
+        });
+        Ok(parts(&smoothing.collect::<Vec<_>>()))
+    }
 }
 
 /// What the activations' columns are divided by; empty for nothing.
@@ -99,10 +161,11 @@ struct FloatLayer {
     output_norm: Norm,
 }
 
-struct FloatWeights<'a> {
-    config: &'a BertConfig,
+struct FloatWeights {
     words: Vec<f32>,
     positions: Vec<f32>,
+    /// The second segment less the first; empty where there is one segment only.
+    second_segment: Vec<f32>,
     norm: Norm,
     layers: Vec<FloatLayer>,
 }
@@ -111,6 +174,10 @@ struct FloatWeights<'a> {
 struct Source<'a> {
     weights: &'a Weights<'a>,
     prefix: &'static str,
+}
+
+fn prefix(weights: &Weights) -> &'static str {
+    if weights.contains("bert.embeddings.word_embeddings.weight") { "bert." } else { "" }
 }
 
 impl Source<'_> {
@@ -150,10 +217,9 @@ impl Source<'_> {
     }
 }
 
-impl<'a> FloatWeights<'a> {
-    fn read(config: &'a BertConfig, weights: &Weights) -> Result<Self> {
-        let prefix = if weights.contains("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
-        let source = Source { weights, prefix };
+impl FloatWeights {
+    fn read(config: &BertConfig, weights: &Weights) -> Result<Self> {
+        let source = Source { weights, prefix: prefix(weights) };
         let width = config.hidden_size;
         let table = |name: &str, rows| source.floats(&format!("embeddings.{name}.weight"), &[rows, width]);
         let segments = table("token_type_embeddings", config.type_vocab_size)?;
@@ -161,18 +227,20 @@ impl<'a> FloatWeights<'a> {
         for row in positions.chunks_exact_mut(width) {
             row.iter_mut().zip(&segments).for_each(|(x, s)| *x = f16::from_f32(*x + s).to_f32());
         }
+        let second = segments.get(width..2 * width).unwrap_or_default();
+        let second_segment = second.iter().zip(&segments).map(|(second, first)| second - first).collect();
         let layers = (0..config.num_hidden_layers).map(|index| source.layer(config, index));
         Ok(Self {
-            config,
             words: table("word_embeddings", config.vocab_size)?,
             positions,
+            second_segment,
             norm: source.norm("embeddings.LayerNorm", width)?,
             layers: layers.collect::<Result<_>>()?,
         })
     }
 
-    fn quantized(&self, smoothing: &[Smoothing]) -> Parts {
-        let (words, word_scales) = quantize_rows(&self.words, self.config.hidden_size);
+    fn quantized(&self, config: &BertConfig, smoothing: &[Smoothing]) -> Parts {
+        let (words, word_scales) = quantize_rows(&self.words, config.hidden_size);
         let layers = self.layers.iter().zip(smoothing).map(|(layer, smoothing)| Layer {
             query_key_value: layer.query_key_value.quantized(&smoothing.query_key_value),
             attention_output: layer.attention_output.quantized(&[]),
@@ -182,10 +250,11 @@ impl<'a> FloatWeights<'a> {
             output_norm: layer.output_norm.clone(),
         });
         Parts {
-            shape: shape(self.config),
+            shape: shape(config),
             words,
             word_scales,
             positions: self.positions.clone(),
+            second_segment: Vec::new(),
             norm: self.norm.clone(),
             layers: layers.collect(),
         }
@@ -252,31 +321,47 @@ impl Tensors {
         self.floats(format!("{name}.bias"), &linear.bias);
         self.floats(format!("{name}.multipliers"), &linear.multipliers);
     }
-}
 
-fn serialize(parts: &Parts) -> Result<Vec<u8>> {
-    let (width, positions) = (parts.shape.width, parts.shape.positions);
-    let mut tensors = Tensors::default();
-    tensors.codes("words.codes".into(), &parts.words, width);
-    tensors.floats("words.scales".into(), &parts.word_scales);
-    let halves = parts.positions.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
-    tensors.0.push(("positions".into(), Dtype::F16, vec![positions, width], halves));
-    tensors.norm("norm", &parts.norm);
-    for (index, layer) in parts.layers.iter().enumerate() {
-        let name = |part: &str| format!("layers.{index}.{part}");
-        tensors.linear(&name("query_key_value"), &layer.query_key_value);
-        tensors.linear(&name("attention_output"), &layer.attention_output);
-        tensors.norm(&name("attention_norm"), &layer.attention_norm);
-        tensors.linear(&name("intermediate"), &layer.intermediate);
-        tensors.linear(&name("output"), &layer.output);
-        tensors.norm(&name("output_norm"), &layer.output_norm);
+    /// A linear map in floats, `outputs x inputs`.
+    fn map(&mut self, name: &str, map: &FloatLinear) {
+        self.floats(format!("{name}.weight"), &map.weights);
+        if let Some((_, _, shape, _)) = self.0.last_mut() {
+            *shape = vec![map.bias.len(), map.inputs];
+        }
+        self.floats(format!("{name}.bias"), &map.bias);
     }
-    let refused = |error: safetensors::SafeTensorError| ScorerError::BadWeights {
-        file: WEIGHTS.into(),
-        reason: error.to_string(),
-    };
-    let views = tensors.0.iter().map(|(name, dtype, shape, bytes)| {
-        Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?))
-    });
-    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(refused)
+
+    fn of(parts: &Parts) -> Self {
+        let (width, positions) = (parts.shape.width, parts.shape.positions);
+        let mut tensors = Self::default();
+        tensors.codes("words.codes".into(), &parts.words, width);
+        tensors.floats("words.scales".into(), &parts.word_scales);
+        let halves = parts.positions.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
+        tensors.0.push(("positions".into(), Dtype::F16, vec![positions, width], halves));
+        if !parts.second_segment.is_empty() {
+            tensors.floats(SECOND_SEGMENT.into(), &parts.second_segment);
+        }
+        tensors.norm("norm", &parts.norm);
+        for (index, layer) in parts.layers.iter().enumerate() {
+            let name = |part: &str| format!("layers.{index}.{part}");
+            tensors.linear(&name("query_key_value"), &layer.query_key_value);
+            tensors.linear(&name("attention_output"), &layer.attention_output);
+            tensors.norm(&name("attention_norm"), &layer.attention_norm);
+            tensors.linear(&name("intermediate"), &layer.intermediate);
+            tensors.linear(&name("output"), &layer.output);
+            tensors.norm(&name("output_norm"), &layer.output_norm);
+        }
+        tensors
+    }
+
+    fn serialize(&self) -> Result<Vec<u8>> {
+        let refused = |error: safetensors::SafeTensorError| ScorerError::BadWeights {
+            file: WEIGHTS.into(),
+            reason: error.to_string(),
+        };
+        let views = self.0.iter().map(|(name, dtype, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?))
+        });
+        safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(refused)
+    }
 }

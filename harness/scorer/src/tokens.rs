@@ -5,6 +5,7 @@
 //! the same ids (tested against the library on every test text, on random ones and on whole collections); a text with
 //! any other character, or with something that might be a special token, takes the library's way.
 
+use kernels::encoder::Sequence;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tokenizers::{Tokenizer, TruncationParams};
@@ -94,6 +95,92 @@ impl Tokens {
     fn library(&self, text: &str) -> Result<tokenizers::Encoding> {
         self.tokenizer.encode_fast(text, self.special).map_err(refused)
     }
+}
+
+/// The ids of a pair, special tokens included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairIds {
+    /// `[CLS] first [SEP] second [SEP]`.
+    pub ids: Vec<u32>,
+    /// Where the second text begins: from this token on the segment is 1.
+    pub second: usize,
+}
+
+impl PairIds {
+    /// As an encoder reads it.
+    pub fn sequence(&self) -> Sequence<'_> {
+        Sequence { ids: &self.ids, second: self.second }
+    }
+}
+
+/// A BERT tokenizer for pairs: `[CLS] first [SEP] second [SEP]`, the second text and the last token in segment 1.
+pub struct PairTokens {
+    tokens: Tokens,
+    first: u32,
+    separator: u32,
+    /// Tokens of both texts together.
+    room: usize,
+}
+
+/// `[CLS]` and two `[SEP]`.
+const PAIR_FRAME: usize = 3;
+
+impl PairTokens {
+    /// The tokenizer of a bundle. `max_tokens` counts the special tokens; a longer pair is cut as [`longest_first`] says.
+    ///
+    /// # Errors
+    /// Those of [`Tokens::from_bundle`]; `Unsupported` when the file joins pairs in another way; `BadArgument` for a limit
+    /// below 5, which leaves a text without a token.
+    pub fn from_bundle(bundle: &Bundle, max_tokens: usize) -> Result<Self> {
+        if max_tokens < PAIR_FRAME + 2 {
+            return Err(ScorerError::BadArgument(format!(
+                "max_tokens {max_tokens} for a pair, expected 5 or more"
+            )));
+        }
+        let room = max_tokens - PAIR_FRAME;
+        let tokens = Tokens::from_bundle(bundle, false, Some(room))?;
+        let settings: Value = serde_json::from_slice(bundle.require(TOKENIZER)?)
+            .map_err(|error| ScorerError::BadConfig { file: TOKENIZER.into(), reason: error.to_string() })?;
+        let frame = frame(&settings, &tokens.tokenizer).filter(|&frame| joins_as_bert(&settings, frame));
+        let (first, separator) = frame.ok_or_else(|| {
+            let what = "a post_processor that does not write pairs as [CLS] A [SEP] B [SEP]".into();
+            ScorerError::Unsupported { file: TOKENIZER.into(), what }
+        })?;
+        Ok(Self { tokens, first, separator, room })
+    }
+
+    /// The tokenizer beneath.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The ids of a pair.
+    ///
+    /// # Errors
+    /// `Tokenizer`, with the library's words.
+    pub fn encode(&self, first: &str, second: &str) -> Result<PairIds> {
+        let (first, second) = (self.tokens.encode(first)?, self.tokens.encode(second)?);
+        let (left, right) = longest_first(first.len(), second.len(), self.room);
+        let mut ids = Vec::with_capacity(left + right + PAIR_FRAME);
+        ids.push(self.first);
+        ids.extend_from_slice(&first[..left]);
+        ids.push(self.separator);
+        let second_begins = ids.len();
+        ids.extend_from_slice(&second[..right]);
+        ids.push(self.separator);
+        Ok(PairIds { ids, second: second_begins })
+    }
+}
+
+/// How many tokens of two texts are kept where both together may have `room`: the longer one is cut until both are as
+/// long, then both are, and an odd place goes to the one that was longer (to the second on a tie). These are the lengths
+/// that the `tokenizers` library keeps under `longest_first`.
+pub fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
+    if first + second <= room {
+        return (first, second);
+    }
+    let shorter = first.min(second).min(room / 2);
+    if first > second { (room - shorter, shorter) } else { (shorter, room - shorter) }
 }
 
 fn refused(error: impl std::fmt::Display) -> ScorerError {
@@ -245,6 +332,25 @@ fn frame(settings: &Value, tokenizer: &Tokenizer) -> Option<(u32, u32)> {
     let id = |piece: &Value| tokenizer.token_to_id(piece["SpecialToken"]["id"].as_str()?);
     (processor["type"] == "TemplateProcessing" && text["Sequence"]["id"] == "A").then_some(())?;
     Some((id(first)?, id(last)?))
+}
+
+/// Whether pairs are joined as `first A last B last`, B and what follows in segment 1.
+fn joins_as_bert(settings: &Value, (first, last): (u32, u32)) -> bool {
+    let processor = &settings["post_processor"];
+    if processor["type"] == "BertProcessing" {
+        return true;
+    }
+    let Some(pieces) = processor["pair"].as_array() else { return false };
+    let special = |piece: &Value, id: u32, segment: u64| {
+        let name = &piece["SpecialToken"]["id"];
+        let ids = &processor["special_tokens"][name.as_str().unwrap_or_default()]["ids"];
+        piece["SpecialToken"]["type_id"] == segment && *ids == serde_json::json!([id])
+    };
+    let text = |piece: &Value, name: &str, segment: u64| {
+        piece["Sequence"]["id"] == name && piece["Sequence"]["type_id"] == segment
+    };
+    let [a, b, c, d, e] = pieces.as_slice() else { return false };
+    special(a, first, 0) && text(b, "A", 0) && special(c, last, 0) && text(d, "B", 1) && special(e, last, 1)
 }
 
 /// `None` when an added token could start with a byte that the fast path cannot look for.

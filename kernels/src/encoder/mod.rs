@@ -3,7 +3,8 @@
 //!
 //! # What is computed
 //!
-//! `x = norm(words[id] + positions[place])`, then per layer
+//! `x = norm(words[id] + positions[place])`, for the tokens of a pair's second text `norm(words[id] + positions[place] +
+//! second_segment)`, then per layer
 //!
 //! ```text
 //! x = norm(x + linear(attention(linear(x))))
@@ -116,10 +117,34 @@ pub struct Weights {
     pub word_scales: Vec<f32>,
     /// `positions x width`: the position's embedding plus that of the first segment.
     pub positions: Vec<f32>,
+    /// What a token of the second segment gets on top of that, `width` values; none for an encoder of single texts.
+    pub second_segment: Vec<f32>,
     /// After the sum of the embeddings.
     pub norm: Norm,
     /// First to last.
     pub layers: Vec<Layer>,
+}
+
+/// Token ids with their segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence<'a> {
+    /// The ids, special ones included.
+    pub ids: &'a [u32],
+    /// From this token on the sequence is the second text of a pair; the number of ids where there is only one text.
+    pub second: usize,
+}
+
+impl<'a> Sequence<'a> {
+    /// A single text.
+    #[must_use]
+    pub fn single(ids: &'a [u32]) -> Self {
+        Self { ids, second: ids.len() }
+    }
+
+    /// How many ids there are.
+    fn len(&self) -> usize {
+        self.ids.len()
+    }
 }
 
 /// Rows of floats as codes: the nearest of 255 steps of a scale per row, which is how weights and word embeddings
@@ -152,6 +177,7 @@ pub struct InputMaxima {
 /// An encoder laid out for one device.
 pub struct Encoder {
     shape: Shape,
+    has_second_segment: bool,
     engine: Engine,
 }
 
@@ -185,7 +211,7 @@ impl Encoder {
     /// Those of [`Encoder::new`].
     pub fn on(weights: Weights, set: Option<InstructionSet>) -> Result<Encoder> {
         weights.check()?;
-        let shape = weights.shape;
+        let (shape, has_second_segment) = (weights.shape, !weights.second_segment.is_empty());
         let engine = match set {
             None => Engine::Scalar(Box::new(weights)),
             Some(set) if set.is_available() => Engine::Vector(simd::lay_out(&weights, set)),
@@ -196,7 +222,7 @@ impl Encoder {
                 });
             }
         };
-        Ok(Encoder { shape, engine })
+        Ok(Encoder { shape, has_second_segment, engine })
     }
 
     /// The sizes.
@@ -205,21 +231,30 @@ impl Encoder {
         &self.shape
     }
 
-    /// The vectors of the last layer, one of `width` values per token, for sequences packed in the given order. Runs on
-    /// the calling thread; calls on several threads do not disturb each other.
+    /// The vectors of the last layer, one of `width` values per token, for single texts packed in the given order. Runs
+    /// on the calling thread; calls on several threads do not disturb each other.
     ///
     /// # Errors
     /// [`Error::Empty`] for a sequence without ids, [`Error::Index`] for an id outside the vocabulary or a sequence of
     /// more ids than there are positions.
-    pub fn forward(&self, sequences: &[&[u32]]) -> Result<Vec<f32>> {
+    pub fn forward(&self, texts: &[&[u32]]) -> Result<Vec<f32>> {
+        self.forward_sequences(&texts.iter().map(|ids| Sequence::single(ids)).collect::<Vec<_>>())
+    }
+
+    /// The same for sequences that may be pairs.
+    ///
+    /// # Errors
+    /// Those of [`Encoder::forward`], [`Error::Index`] for a second text that begins beyond its sequence, and
+    /// [`Error::Length`] for one where the weights know no second segment.
+    pub fn forward_sequences(&self, sequences: &[Sequence<'_>]) -> Result<Vec<f32>> {
         self.forward_watched(sequences, &mut |_, _, _| {})
     }
 
     /// What the inputs of each layer's linear maps reach over the given sequences, from which `multipliers` are chosen.
     ///
     /// # Errors
-    /// Those of [`Encoder::forward`].
-    pub fn input_maxima(&self, sequences: &[&[u32]]) -> Result<Vec<InputMaxima>> {
+    /// Those of [`Encoder::forward_sequences`].
+    pub fn input_maxima(&self, sequences: &[Sequence<'_>]) -> Result<Vec<InputMaxima>> {
         let width = self.shape.width;
         let mut maxima: Vec<InputMaxima> = Vec::new();
         self.forward_watched(sequences, &mut |layer, site, inputs| {
@@ -238,16 +273,16 @@ impl Encoder {
         Ok(maxima)
     }
 
-    fn forward_watched(&self, sequences: &[&[u32]], look: &mut Look<'_>) -> Result<Vec<f32>> {
-        check_sequences(&self.shape, sequences)?;
-        let tokens = sequences.iter().map(|sequence| sequence.len()).sum::<usize>();
+    fn forward_watched(&self, sequences: &[Sequence<'_>], look: &mut Look<'_>) -> Result<Vec<f32>> {
+        check_sequences(&self.shape, self.has_second_segment, sequences)?;
+        let tokens = sequences.iter().map(Sequence::len).sum::<usize>();
         let mut hidden = vec![0.0; tokens * self.shape.width];
         match &self.engine {
             Engine::Scalar(weights) => {
                 let mut rest = hidden.as_mut_slice();
                 for sequence in sequences {
                     let (own, others) = rest.split_at_mut(sequence.len() * self.shape.width);
-                    scalar::forward(weights, sequence, own, look);
+                    scalar::forward(weights, *sequence, own, look);
                     rest = others;
                 }
             }
@@ -269,8 +304,15 @@ enum Site {
 /// Is shown layer, place and rows of what goes into a layer's two blocks; layers come in order within a call's rows.
 type Look<'a> = dyn FnMut(usize, Site, &[f32]) + 'a;
 
-fn check_sequences(shape: &Shape, sequences: &[&[u32]]) -> Result<()> {
-    for (entry, sequence) in sequences.iter().enumerate() {
+fn check_sequences(shape: &Shape, has_second_segment: bool, sequences: &[Sequence<'_>]) -> Result<()> {
+    for (entry, &Sequence { ids: sequence, second }) in sequences.iter().enumerate() {
+        if second > sequence.len() {
+            let (index, limit) = (second, sequence.len());
+            return Err(Error::Index { what: "second texts", entry, index, limit, of: "tokens" });
+        }
+        if second < sequence.len() && !has_second_segment {
+            return length("second segment", 0, 1, shape.width);
+        }
         if sequence.is_empty() {
             return Err(Error::Empty { what: "a sequence of token ids", rows: entry, columns: 0 });
         }
@@ -315,6 +357,9 @@ impl Weights {
         length("word embeddings", self.words.len(), vocabulary, width)?;
         finite("word scales", &self.word_scales, vocabulary, 1)?;
         finite("position embeddings", &self.positions, positions, width)?;
+        if !self.second_segment.is_empty() {
+            finite("second segment", &self.second_segment, 1, width)?;
+        }
         self.norm.check(width)?;
         self.layers.iter().try_for_each(|layer| layer.check(width, inner))
     }

@@ -1,18 +1,21 @@
 //! The definition: one text, one loop per formula, nothing packed or blocked.
 
 use super::math;
-use super::{Layer, Linear, Look, Norm, Site, Weights};
+use super::{Layer, Linear, Look, Norm, Sequence, Site, Weights};
 
-/// The token vectors of one text. `hidden` is `ids.len() x width`. `look` is shown layer, place and values of what goes
-/// into a layer's two blocks.
-pub(super) fn forward(weights: &Weights, ids: &[u32], hidden: &mut [f32], look: &mut Look<'_>) {
+/// The token vectors of one sequence. `hidden` is `ids.len() x width`. `look` is shown layer, place and values of what
+/// goes into a layer's two blocks.
+pub(super) fn forward(weights: &Weights, sequence: Sequence<'_>, hidden: &mut [f32], look: &mut Look<'_>) {
     let width = weights.shape.width;
-    for (place, (&id, row)) in ids.iter().zip(hidden.chunks_exact_mut(width)).enumerate() {
+    for (place, (&id, row)) in sequence.ids.iter().zip(hidden.chunks_exact_mut(width)).enumerate() {
         let codes = &weights.words[id as usize * width..][..width];
         let scale = weights.word_scales[id as usize];
         let positions = &weights.positions[place * width..][..width];
         for c in 0..width {
             row[c] = f32::from(codes[c]) * scale + positions[c];
+        }
+        if place >= sequence.second {
+            add(row, &weights.second_segment);
         }
     }
     norm(&weights.norm, hidden, weights.shape.epsilon);

@@ -6,7 +6,7 @@
 
 use super::math;
 use super::packed::{Aligned, PANEL, PackedLinear, Portable, Product, TILE, place};
-use super::{Layer, Look, Norm, Shape, Site, Weights};
+use super::{Layer, Look, Norm, Sequence, Shape, Site, Weights};
 use crate::device::InstructionSet;
 
 /// Tokens that go through a layer together (a longer text goes alone): their vectors stay in the second-level cache.
@@ -19,7 +19,7 @@ const MAX_ROWS: usize = 12;
 /// An encoder laid out for some instruction set.
 pub(super) trait Forward: Send + Sync {
     /// Ids that have been checked, packed; `hidden` has a row for each.
-    fn forward(&self, sequences: &[&[u32]], hidden: &mut [f32], look: &mut Look<'_>);
+    fn forward(&self, sequences: &[Sequence<'_>], hidden: &mut [f32], look: &mut Look<'_>);
 }
 
 /// Lays weights out for an instruction set that is available.
@@ -74,7 +74,7 @@ trait Machine: 'static {
     unsafe fn multiply_pairs(rows: Rows<'_>, panels: &[i16], first: usize, sums: &mut [i32], stride: usize);
     unsafe fn attend(projected: &[f32], shape: &Shape, head: &mut Head, context: &mut [f32]);
     unsafe fn add_norm(hidden: &mut [f32], block: &[f32], norm: &Norm, epsilon: f32);
-    unsafe fn embed(weights: &Embeddings, ids: &[u32], epsilon: f32, hidden: &mut [f32]);
+    unsafe fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]);
 }
 
 /// The generic bodies below, compiled for one instruction set: `$p` registers of outputs by `$r` rows in a tile.
@@ -144,8 +144,8 @@ macro_rules! machine {
                 add_norm(hidden, block, norm, epsilon);
             }
             $(#[target_feature(enable = $features)])?
-            unsafe fn embed(weights: &Embeddings, ids: &[u32], epsilon: f32, hidden: &mut [f32]) {
-                embed(weights, ids, epsilon, hidden);
+            unsafe fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]) {
+                embed(weights, sequence, epsilon, hidden);
             }
         }
     };
@@ -193,6 +193,7 @@ struct Embeddings {
     words: Vec<i8>,
     word_scales: Vec<f32>,
     positions: Vec<f32>,
+    second_segment: Vec<f32>,
     norm: Norm,
 }
 
@@ -241,6 +242,7 @@ impl<M: Machine> Packed<M> {
             words: weights.words.clone(),
             word_scales: weights.word_scales.clone(),
             positions: weights.positions.clone(),
+            second_segment: weights.second_segment.clone(),
             norm: weights.norm.clone(),
         };
         let layers = weights.layers.iter().map(PackedLayer::new).collect();
@@ -263,13 +265,19 @@ impl<M: Machine> Packed<M> {
         }
     }
 
-    fn run(&self, sequences: &[&[u32]], hidden: &mut [f32], scratch: &mut Scratch<M>, look: &mut Look<'_>) {
+    fn run(
+        &self,
+        sequences: &[Sequence<'_>],
+        hidden: &mut [f32],
+        scratch: &mut Scratch<M>,
+        look: &mut Look<'_>,
+    ) {
         let (width, epsilon) = (self.shape.width, self.shape.epsilon);
         let mut rest = &mut *hidden;
-        for ids in sequences {
-            let (own, others) = rest.split_at_mut(ids.len() * width);
+        for sequence in sequences {
+            let (own, others) = rest.split_at_mut(sequence.len() * width);
             // SAFETY: `lay_out` chose a machine whose instruction set is available. So below.
-            unsafe { M::embed(&self.embeddings, ids, epsilon, own) };
+            unsafe { M::embed(&self.embeddings, *sequence, epsilon, own) };
             rest = others;
         }
         for (index, layer) in self.layers.iter().enumerate() {
@@ -283,7 +291,7 @@ impl<M: Machine> Packed<M> {
     fn attention_block(
         &self,
         layer: &PackedLayer<M::Linear>,
-        sequences: &[&[u32]],
+        sequences: &[Sequence<'_>],
         hidden: &mut [f32],
         scratch: &mut Scratch<M>,
     ) {
@@ -293,8 +301,8 @@ impl<M: Machine> Packed<M> {
         let block = &mut scratch.block[..hidden.len()];
         map::<M, false>(hidden, &layer.query_key_value, &mut scratch.codes, &mut scratch.scales, projected);
         let mut start = 0;
-        for ids in sequences {
-            let end = start + ids.len() * width;
+        for sequence in sequences {
+            let end = start + sequence.len() * width;
             // SAFETY: see `run`.
             unsafe {
                 let own = &projected[3 * start..3 * end];
@@ -326,11 +334,11 @@ impl<M: Machine> Packed<M> {
 }
 
 impl<M: Machine> Forward for Packed<M> {
-    fn forward(&self, sequences: &[&[u32]], hidden: &mut [f32], look: &mut Look<'_>) {
+    fn forward(&self, sequences: &[Sequence<'_>], hidden: &mut [f32], look: &mut Look<'_>) {
         let width = self.shape.width;
         let chunks = chunks(sequences);
         let tokens = chunks.iter().map(|chunk| length(chunk)).max().unwrap_or(0);
-        let longest = sequences.iter().map(|ids| ids.len()).max().unwrap_or(0);
+        let longest = sequences.iter().map(Sequence::len).max().unwrap_or(0);
         let mut scratch = self.scratch(tokens, longest);
         let mut rest = hidden;
         for chunk in chunks {
@@ -341,19 +349,19 @@ impl<M: Machine> Forward for Packed<M> {
     }
 }
 
-fn length(sequences: &[&[u32]]) -> usize {
-    sequences.iter().map(|ids| ids.len()).sum()
+fn length(sequences: &[Sequence<'_>]) -> usize {
+    sequences.iter().map(Sequence::len).sum()
 }
 
 /// Runs of sequences of at most [`CHUNK_TOKENS`] tokens; a longer sequence is a run of its own.
-fn chunks<'a, 'b>(sequences: &'b [&'a [u32]]) -> Vec<&'b [&'a [u32]]> {
+fn chunks<'a, 'b>(sequences: &'b [Sequence<'a>]) -> Vec<&'b [Sequence<'a>]> {
     let (mut chunks, mut start, mut tokens) = (Vec::new(), 0, 0);
-    for (place, ids) in sequences.iter().enumerate() {
-        if tokens + ids.len() > CHUNK_TOKENS && place > start {
+    for (place, sequence) in sequences.iter().enumerate() {
+        if tokens + sequence.len() > CHUNK_TOKENS && place > start {
             chunks.push(&sequences[start..place]);
             (start, tokens) = (place, 0);
         }
-        tokens += ids.len();
+        tokens += sequence.len();
     }
     if start < sequences.len() {
         chunks.push(&sequences[start..]);
@@ -409,14 +417,18 @@ fn quantize<D: Product>(rows: &[f32], multipliers: &[f32], codes: &mut [D::Code]
 }
 
 #[inline(always)]
-fn embed(weights: &Embeddings, ids: &[u32], epsilon: f32, hidden: &mut [f32]) {
+fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]) {
     let width = weights.norm.gain.len();
     let places = weights.positions.chunks_exact(width);
-    for ((&id, row), positions) in ids.iter().zip(hidden.chunks_exact_mut(width)).zip(places) {
+    let rows = sequence.ids.iter().zip(hidden.chunks_exact_mut(width)).zip(places);
+    for (place, ((&id, row), positions)) in rows.enumerate() {
         let codes = &weights.words[id as usize * width..][..width];
         let scale = weights.word_scales[id as usize];
         for ((x, &code), position) in row.iter_mut().zip(codes).zip(positions) {
             *x = f32::from(code) * scale + position;
+        }
+        if place >= sequence.second {
+            row.iter_mut().zip(&weights.second_segment).for_each(|(x, more)| *x += more);
         }
         math::layer_norm(row, &weights.norm.gain, &weights.norm.bias, epsilon);
     }

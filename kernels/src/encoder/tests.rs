@@ -45,6 +45,7 @@ fn weights(shape: Shape, layers: usize) -> Weights {
         words,
         word_scales,
         positions: floats(2, positions * width, 0.5),
+        second_segment: floats(4, width, 0.5),
         norm: norm(3, width),
         layers: (0..layers as u64).map(layer).collect(),
     }
@@ -62,7 +63,10 @@ fn ids(seed: u64, length: usize) -> Vec<u32> {
 fn engines(weights: &Weights) -> Vec<(String, Encoder)> {
     let mut engines = vec![("scalar".to_owned(), Encoder::on(weights.clone(), None).unwrap())];
     let portable = Engine::Vector(simd::portable(weights));
-    engines.push(("portable".to_owned(), Encoder { shape: weights.shape, engine: portable }));
+    engines.push((
+        "portable".to_owned(),
+        Encoder { shape: weights.shape, has_second_segment: true, engine: portable },
+    ));
     for set in InstructionSet::all_available() {
         engines.push((set.to_string(), Encoder::on(weights.clone(), Some(set)).unwrap()));
     }
@@ -99,6 +103,26 @@ fn every_device_gives_the_bits_of_the_definition() {
         for (name, engine) in &engines {
             assert_eq!(bits(&engine.forward(&texts).unwrap()), bits(&expected), "{name}, {shape:?}");
         }
+    }
+}
+
+/// Second texts that begin anywhere, at the very start and never.
+#[test]
+fn pairs_have_the_bits_of_the_definition_on_every_device() {
+    for shape in shapes() {
+        let weights = weights(shape, 2);
+        let texts: Vec<Vec<u32>> = [1, 5, 13, 31, 33].map(|length| ids(length as u64, length)).into();
+        let seconds = [0, 2, 13, 1, 17];
+        let pairs: Vec<Sequence> =
+            texts.iter().zip(seconds).map(|(ids, second)| Sequence { ids, second }).collect();
+        let engines = engines(&weights);
+        let expected = engines[0].1.forward_sequences(&pairs).unwrap();
+        for (name, engine) in &engines {
+            let found = engine.forward_sequences(&pairs).unwrap();
+            assert_eq!(bits(&found), bits(&expected), "{name}, {shape:?}");
+        }
+        let single: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        assert_ne!(bits(&engines[0].1.forward(&single).unwrap()), bits(&expected), "{shape:?}");
     }
 }
 
@@ -186,14 +210,19 @@ mod twin {
         context
     }
 
-    pub(super) fn forward(weights: &Weights, ids: &[u32]) -> Vec<f64> {
+    pub(super) fn forward(weights: &Weights, sequence: Sequence<'_>) -> Vec<f64> {
         let Shape { width, heads, epsilon, .. } = weights.shape;
         let mut hidden = Vec::new();
-        for (place, &id) in ids.iter().enumerate() {
+        for (place, &id) in sequence.ids.iter().enumerate() {
             let scale = f64::from(weights.word_scales[id as usize]);
             let codes = &weights.words[id as usize * width..][..width];
             let positions = &weights.positions[place * width..][..width];
-            hidden.extend(codes.iter().zip(positions).map(|(&c, &p)| f64::from(c) * scale + f64::from(p)));
+            let segment =
+                |column: usize| if place < sequence.second { 0.0 } else { weights.second_segment[column] };
+            let value = |column: usize| {
+                f64::from(codes[column]) * scale + f64::from(positions[column]) + f64::from(segment(column))
+            };
+            hidden.extend((0..width).map(value));
         }
         norm(&weights.norm, &mut hidden, epsilon);
         for layer in &weights.layers {
@@ -214,9 +243,9 @@ mod twin {
 fn the_vectors_are_those_of_a_plain_transformer_up_to_quantisation() {
     for shape in shapes() {
         let weights = weights(shape, 2);
-        let text = ids(7, 60);
-        let exact = twin::forward(&weights, &text);
-        let found = Encoder::new(weights, Device::auto()).unwrap().forward(&[&text]).unwrap();
+        let text = Sequence { ids: &ids(7, 60), second: 11 };
+        let exact = twin::forward(&weights, text);
+        let found = Encoder::new(weights, Device::auto()).unwrap().forward_sequences(&[text]).unwrap();
         let pairs = || found.iter().map(|&x| f64::from(x)).zip(&exact);
         let dot: f64 = pairs().map(|(a, b)| a * b).sum();
         let norms = pairs().fold((0.0, 0.0), |(a2, b2), (a, b)| (a2 + a * a, b2 + b * b));
@@ -245,9 +274,10 @@ fn input_maxima_are_what_goes_into_the_linear_maps() {
     let weights = weights(shape(32, 4, 64), 2);
     let texts = [ids(1, 9), ids(2, 30)];
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let maxima = Encoder::on(weights.clone(), None).unwrap().input_maxima(&texts).unwrap();
+    let sequences: Vec<Sequence> = texts.iter().map(|ids| Sequence::single(ids)).collect();
+    let maxima = Encoder::on(weights.clone(), None).unwrap().input_maxima(&sequences).unwrap();
     for (name, engine) in engines(&weights) {
-        assert_eq!(engine.input_maxima(&texts).unwrap(), maxima, "{name}");
+        assert_eq!(engine.input_maxima(&sequences).unwrap(), maxima, "{name}");
     }
     // What goes into a layer is what an encoder without that layer gives.
     for (layer, maxima) in maxima.iter().enumerate() {
@@ -280,6 +310,13 @@ fn bad_input_is_refused_with_its_numbers() {
             .starts_with("output: row 3, column 0 is inf")
     );
     assert!(refuse(&|w| w.layers[0].output.codes[3] = -128).starts_with("output is -128"));
+    assert!(refuse(&|w| w.second_segment.truncate(5)).starts_with("second segment: 1 rows of 32 columns"));
+    let single = Weights { second_segment: Vec::new(), ..good.clone() };
+    let encoder = Encoder::new(single, Device::Scalar).unwrap();
+    let pair = |second| encoder.forward_sequences(&[Sequence { ids: &[1, 2, 3], second }]).map(|_| ());
+    assert_eq!(pair(3), Ok(()));
+    assert!(pair(2).unwrap_err().to_string().starts_with("second segment: 1 rows of 32 columns"));
+    assert_eq!(pair(4).unwrap_err().to_string(), "second texts: entry 0 is 4, beyond the 3 tokens");
     let encoder = Encoder::new(good, Device::Scalar).unwrap();
     let refuse = |ids: &[u32]| encoder.forward(&[&[1], ids]).unwrap_err().to_string();
     assert_eq!(refuse(&[]), "a sequence of token ids is empty: 1 rows of 0 columns");

@@ -12,6 +12,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Module, Shape, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
+use kernels::encoder::Sequence;
 use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG};
@@ -33,7 +34,7 @@ pub struct BertConfig {
     pub intermediate_size: usize,
     /// Tokens a text may have.
     pub max_position_embeddings: usize,
-    /// Rows of the segment embedding; only the first is used.
+    /// Rows of the segment embedding: the first for single texts, the second for what is second in a pair.
     pub type_vocab_size: usize,
     /// Added to the variance in layer norm.
     pub layer_norm_eps: f64,
@@ -105,7 +106,7 @@ pub struct Bert {
     config: BertConfig,
     words: Tensor,
     positions: Tensor,
-    segment: Tensor,
+    segments: Tensor,
     norm: Norm,
     layers: Vec<Layer>,
 }
@@ -153,13 +154,13 @@ impl Bert {
             |name: &str, rows| source.tensor(&format!("embeddings.{name}.weight"), &[rows, width]);
         let words = embedding("word_embeddings", config.vocab_size)?;
         let positions = embedding("position_embeddings", config.max_position_embeddings)?;
-        let segment = embedding("token_type_embeddings", config.type_vocab_size)?.narrow(0, 0, 1)?;
+        let segments = embedding("token_type_embeddings", config.type_vocab_size)?;
         let norm = source.norm("embeddings.LayerNorm", width)?;
         let mut layers = Vec::new();
         for index in 0..config.num_hidden_layers {
             layers.push(Layer::from_source(&source, &config, index)?);
         }
-        Ok(Self { words, positions, segment, norm, layers, config })
+        Ok(Self { words, positions, segments, norm, layers, config })
     }
 
     /// The configuration the model was built from.
@@ -170,10 +171,15 @@ impl Bert {
     /// The vectors of the last layer, `[sum of lengths, hidden_size]`, for sequences packed in the given order.
     ///
     /// # Errors
-    /// `BadArgument` for an empty batch, an empty or overlong sequence, or an id outside the vocabulary.
-    pub fn forward(&self, sequences: &[&[u32]]) -> Result<Tensor> {
-        self.check_sequences(sequences)?;
-        let runs = equal_lengths(sequences);
+    /// `BadArgument` for an empty batch, an empty or overlong sequence, an id outside the vocabulary, or a second text
+    /// that the model has no segment for.
+    pub fn forward_sequences(&self, sequences: &[Sequence<'_>]) -> Result<Tensor> {
+        let ids: Vec<&[u32]> = sequences.iter().map(|sequence| sequence.ids).collect();
+        self.check_sequences(&ids)?;
+        if self.config.type_vocab_size < 2 && sequences.iter().any(|one| one.second < one.ids.len()) {
+            return Err(ScorerError::BadArgument("a pair for a model with one segment".into()));
+        }
+        let runs = equal_lengths(&ids);
         let mut hidden = self.embed(sequences)?;
         for layer in &self.layers {
             hidden = layer.forward(&hidden, &runs)?;
@@ -181,15 +187,19 @@ impl Bert {
         Ok(hidden)
     }
 
-    fn embed(&self, sequences: &[&[u32]]) -> Result<Tensor> {
-        let ids = sequences.concat();
-        let places: Vec<u32> = sequences.iter().flat_map(|sequence| 0..sequence.len() as u32).collect();
+    fn embed(&self, sequences: &[Sequence<'_>]) -> Result<Tensor> {
+        let (mut ids, mut places, mut segments) = (Vec::new(), Vec::new(), Vec::new());
+        for sequence in sequences {
+            ids.extend_from_slice(sequence.ids);
+            places.extend(0..sequence.ids.len() as u32);
+            segments.extend((0..sequence.ids.len()).map(|place| u32::from(place >= sequence.second)));
+        }
         let pick = |table: &Tensor, rows: Vec<u32>| {
             let count = rows.len();
             table.index_select(&Tensor::from_vec(rows, count, &Device::Cpu)?, 0)
         };
-        let sum = (pick(&self.words, ids)? + pick(&self.positions, places)?)?.broadcast_add(&self.segment)?;
-        Ok(self.norm.forward(&sum)?)
+        let sum = (pick(&self.words, ids)? + pick(&self.positions, places)?)?;
+        Ok(self.norm.forward(&(sum + pick(&self.segments, segments)?)?)?)
     }
 
     fn check_sequences(&self, sequences: &[&[u32]]) -> Result<()> {

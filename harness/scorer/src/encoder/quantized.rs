@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `words.codes`, `words.scales` | `[v, d]`, `[v]` | I8, float |
 //! | `positions` | `[p, d]` | float: position plus first segment |
+//! | `second_segment` | `[d]` | float: what the second segment adds to that; only where there are pairs |
 //! | `norm.gain`, `norm.bias` | `[d]` | float |
 //! | `layers.N.attention_norm.*`, `layers.N.output_norm.*` | as `norm` | float |
 //! | `layers.N.query_key_value.codes`, `.scales`, `.bias`, `.multipliers` | `[3d, d]`, `[3d]`, `[3d]`, `[d]` | I8, floats |
@@ -21,13 +22,16 @@
 //! bundle from a float one.
 
 use kernels::Device;
-use kernels::encoder::{Encoder, Layer, Linear, Norm, Shape, Weights as Parts};
+use kernels::encoder::{Encoder, Layer, Linear, Norm, Sequence, Shape, Weights as Parts};
 
 use super::Instructions;
 use super::bert::BertConfig;
 use crate::bundle::WEIGHTS;
 use crate::error::{Result, ScorerError};
 use crate::weights::Weights;
+
+/// The tensor that only bundles for pairs have.
+pub(crate) const SECOND_SEGMENT: &str = "second_segment";
 
 /// `model_type` of such a bundle.
 pub const MODEL_TYPE: &str = "bert_int8";
@@ -57,9 +61,10 @@ impl QuantizedBert {
     /// The vectors of the last layer, `sum of lengths x hidden_size`, for sequences packed in the given order.
     ///
     /// # Errors
-    /// `BadArgument` for an empty or overlong sequence, or an id outside the vocabulary.
-    pub fn forward(&self, sequences: &[&[u32]]) -> Result<Vec<f32>> {
-        self.encoder.forward(sequences).map_err(|error| ScorerError::BadArgument(error.to_string()))
+    /// `BadArgument` for an empty or overlong sequence, an id outside the vocabulary, or a second text in a bundle
+    /// without `second_segment`.
+    pub fn forward_sequences(&self, sequences: &[Sequence<'_>]) -> Result<Vec<f32>> {
+        self.encoder.forward_sequences(sequences).map_err(|error| ScorerError::BadArgument(error.to_string()))
     }
 }
 
@@ -96,11 +101,16 @@ fn read(config: &BertConfig, weights: &Weights) -> Result<Parts> {
             output_norm: norm(weights, &name("output_norm"), width)?,
         });
     }
+    let second_segment = match weights.contains(SECOND_SEGMENT) {
+        true => weights.floats(SECOND_SEGMENT, &[width])?,
+        false => Vec::new(),
+    };
     Ok(Parts {
         shape,
         words: weights.bytes_i8("words.codes", &[shape.vocabulary, width])?,
         word_scales: weights.floats("words.scales", &[shape.vocabulary])?,
         positions: weights.floats("positions", &[shape.positions, width])?,
+        second_segment,
         norm: norm(weights, "norm", width)?,
         layers,
     })

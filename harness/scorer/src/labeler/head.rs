@@ -10,10 +10,10 @@
 //! likelihood; the `cuts` make the grade, and are chosen for agreement, since the most probable grade of a rare level is
 //! hardly ever that level. Exponentials come from `libm`, sums run from the left: the same bits everywhere.
 
-use relevance::{Grade, Level, Scale};
+use relevance::{Level, Scale};
 use serde::{Deserialize, Serialize};
 
-use super::{Feature, Label};
+use super::{Cuts, Feature, Label};
 use crate::bundle::{Bundle, LABELER};
 use crate::error::{Result, ScorerError};
 
@@ -67,11 +67,10 @@ impl ScaleFile {
 /// The head of a labeler, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrdinalHead {
-    scale: Scale,
     features: Vec<Feature>,
     weights: Vec<f64>,
     thresholds: Vec<f64>,
-    cuts: Vec<f64>,
+    cuts: Cuts,
 }
 
 impl OrdinalHead {
@@ -103,16 +102,16 @@ impl OrdinalHead {
             weights.len() == features.len() && !features.is_empty(),
             format!("{} weights for {} features", weights.len(), features.len()),
         )?;
-        for (name, numbers) in [("thresholds", &thresholds), ("cuts", &cuts)] {
-            let found = format!("{name}: {} for {} levels", numbers.len(), steps + 1);
-            expect(numbers.len() == steps, found)?;
-            let ascending = numbers.windows(2).all(|pair| pair[0] <= pair[1]);
-            expect(ascending, format!("{name}: {numbers:?} do not ascend"))?;
-        }
-        let mut numbers = weights.iter().chain(&thresholds).chain(&cuts);
+        expect(
+            thresholds.len() == steps,
+            format!("thresholds: {} for {} levels", thresholds.len(), steps + 1),
+        )?;
+        let ascending = thresholds.windows(2).all(|pair| pair[0] <= pair[1]);
+        expect(ascending, format!("thresholds: {thresholds:?} do not ascend"))?;
+        let mut numbers = weights.iter().chain(&thresholds);
         expect(numbers.all(|number| number.is_finite()), "a number is not finite".into())?;
         match checked {
-            Some(scale) => Ok(Self { scale, features, weights, thresholds, cuts }),
+            Some(scale) => Ok(Self { features, weights, thresholds, cuts: Cuts::new(scale, cuts)? }),
             None => Err(ScorerError::BadConfig {
                 file: LABELER.into(),
                 reason: "scale: a grade appears twice, or none reaches relevant_from".into(),
@@ -122,7 +121,7 @@ impl OrdinalHead {
 
     /// The scale of the grades.
     pub fn scale(&self) -> &Scale {
-        &self.scale
+        self.cuts.scale()
     }
 
     /// What the score is made of.
@@ -136,38 +135,14 @@ impl OrdinalHead {
     }
 
     /// Where the grades begin.
-    pub fn cuts(&self) -> &[f64] {
+    pub fn cuts(&self) -> &Cuts {
         &self.cuts
-    }
-
-    /// The same head with other cuts.
-    ///
-    /// # Errors
-    /// `BadConfig` for a number of cuts that the scale does not have, cuts that do not ascend or are not finite.
-    pub fn with_cuts(&self, cuts: &[f64]) -> Result<Self> {
-        Self::new(HeadFile {
-            scale: ScaleFile::of(&self.scale),
-            features: self.features.clone(),
-            weights: self.weights.clone(),
-            thresholds: self.thresholds.clone(),
-            cuts: cuts.to_vec(),
-        })
-    }
-
-    /// The grade that begins at the highest cut at or below `score`.
-    pub fn grade(&self, score: f64) -> Grade {
-        self.scale.levels()[self.cuts.iter().filter(|&&cut| cut <= score).count()].grade
     }
 
     /// The label of a pair with the features `x`, in the order of [`OrdinalHead::features`].
     pub fn label(&self, x: &[f64]) -> Label {
         let score = self.weights.iter().zip(x).fold(0.0, |sum, (weight, x)| sum + weight * x);
-        Label { grade: self.grade(score), score, distribution: self.distribution(score) }
-    }
-
-    /// The probability of the level at `position` of the scale or one above it, from a [`OrdinalHead::distribution`].
-    pub fn at_least(distribution: &[f64], position: usize) -> f64 {
-        distribution.iter().skip(position).sum()
+        Label { grade: self.cuts.grade(score), score, distribution: self.distribution(score) }
     }
 
     /// The probability of each level at a score.
@@ -226,13 +201,9 @@ mod tests {
     #[test]
     fn other_cuts_make_other_grades_of_the_same_scores() {
         let head = OrdinalHead::new(file()).unwrap();
-        let moved = head.with_cuts(&[0.5, 2.0, 2.5]).unwrap();
-        assert_eq!((head.grade(1.25), moved.grade(1.25)), (2, 1));
-        assert_eq!(head.distribution(1.25), moved.distribution(1.25));
-        assert_eq!(OrdinalHead::at_least(&[0.5, 0.25, 0.125, 0.125], 2), 0.25);
-        for wrong in [&[0.5, 1.0][..], &[1.0, 0.5, 2.0], &[0.0, 1.0, f64::INFINITY]] {
-            assert!(matches!(head.with_cuts(wrong), Err(ScorerError::BadConfig { .. })));
-        }
+        let moved = head.cuts().moved(&[0.5, 2.0, 2.5]).unwrap();
+        assert_eq!((head.cuts().grade(1.25), moved.grade(1.25)), (2, 1));
+        assert_eq!(crate::labeler::at_least(&[0.5, 0.25, 0.125, 0.125], 2), 0.25);
     }
 
     #[test]

@@ -3,10 +3,9 @@
 
 use kernels::similarity::{self, Metric};
 use kernels::{Device, Matrix};
-use relevance::Scale;
 
 use super::features::{WINDOW, words};
-use super::{Feature, Label, Labeler, OrdinalHead, Pair};
+use super::{Cuts, Evidence, Feature, Label, Labeler, OrdinalHead, Pair};
 use crate::bundle::{Bundle, LABELER};
 use crate::encoder::static_table::StaticTable;
 use crate::encoder::{Encoder, EncoderOptions, load_encoder, normalize};
@@ -27,17 +26,6 @@ pub struct EncoderLabeler {
 enum Source {
     Static(Box<StaticTable>),
     Other(Box<dyn Encoder + Send + Sync>),
-}
-
-/// Why a pair got its label.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Evidence {
-    /// The label.
-    pub label: Label,
-    /// Each feature by name, its value and what it adds to the score.
-    pub features: Vec<(&'static str, f64, f64)>,
-    /// For each token of the query the nearest of the document and their cosine; empty without token vectors.
-    pub tokens: Vec<(String, Option<String>, f64)>,
 }
 
 /// The distinct known tokens of a text with their vectors of length 1.
@@ -105,21 +93,6 @@ impl EncoderLabeler {
         self.chunk_features(pairs)
     }
 
-    /// The label of one pair and what it rests on.
-    ///
-    /// # Errors
-    /// Only if the tokenizer or the tensor library fails.
-    pub fn explain(&self, pair: Pair<'_>) -> Result<Evidence> {
-        let x = self.features(&[pair])?;
-        let features = self.head.features().iter().zip(self.head.weights()).zip(&x);
-        let features = features.map(|((feature, weight), x)| (feature.name(), *x, weight * x)).collect();
-        let tokens = match &self.source {
-            Source::Static(table) => named_matches(table, pair)?,
-            Source::Other(_) => Vec::new(),
-        };
-        Ok(Evidence { label: self.head.label(&x), features, tokens })
-    }
-
     fn chunk_features(&self, pairs: &[Pair<'_>]) -> Result<Vec<f64>> {
         let encoder = self.source.encoder();
         let queries =
@@ -169,8 +142,8 @@ impl EncoderLabeler {
 }
 
 impl Labeler for EncoderLabeler {
-    fn scale(&self) -> &Scale {
-        self.head.scale()
+    fn cuts(&self) -> &Cuts {
+        self.head.cuts()
     }
 
     fn digest(&self) -> &str {
@@ -180,6 +153,17 @@ impl Labeler for EncoderLabeler {
     fn label(&self, pairs: &[Pair<'_>]) -> Result<Vec<Label>> {
         let width = self.head.features().len();
         Ok(self.features(pairs)?.chunks_exact(width).map(|x| self.head.label(x)).collect())
+    }
+
+    fn explain(&self, pair: Pair<'_>) -> Result<Evidence> {
+        let x = self.features(&[pair])?;
+        let features = self.head.features().iter().zip(self.head.weights()).zip(&x);
+        let features = features.map(|((feature, weight), x)| (feature.name(), *x, weight * x)).collect();
+        let tokens = match &self.source {
+            Source::Static(table) => named_matches(table, pair)?,
+            Source::Other(_) => Vec::new(),
+        };
+        Ok(Evidence { label: self.head.label(&x), features, tokens })
     }
 }
 
