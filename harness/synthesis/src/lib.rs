@@ -13,12 +13,16 @@ pub mod log;
 // Pipelines.
 pub mod crops;
 pub mod platform;
+pub mod slm_labeler;
+pub mod ssra;
+pub mod sycl;
 
 // Ports, what was answered before, and the generator that needs no model.
 pub mod generator;
 pub mod journal;
 pub mod judge;
 pub mod offline;
+pub mod passages;
 
 // What a synthetic set is worth.
 pub mod quality;
