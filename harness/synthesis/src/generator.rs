@@ -5,7 +5,7 @@
 //! ([`addresses_a_model`]), never obeyed in silence.
 
 use relevance::{Grade, Scale};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -33,6 +33,69 @@ pub enum Task {
     },
     /// What a judge thinks of a pair, or of two.
     Judgment(Question),
+    /// The same, beside pairs that were graded before (SSRA's query model, prompted instead of trained).
+    QueryLike {
+        /// The document's text.
+        document: String,
+        /// The grade.
+        grade: Grade,
+        /// Other documents with a query and its grade.
+        examples: Vec<Example>,
+    },
+    /// A passage that has a given grade for a query, on the same scale (SyCL).
+    Passage {
+        /// The query.
+        query: String,
+        /// The grade.
+        grade: Grade,
+        /// How many sentences.
+        sentences: u32,
+        /// In which manner.
+        register: Register,
+        /// Another query, with a judged passage for each grade that it has one of.
+        examples: Vec<Example>,
+    },
+    /// A query by which somebody looks for a document, with what is known about the document (the SLM labeler's seeds).
+    SeedQuery {
+        /// The document's text.
+        document: String,
+        /// Names and values: author, folder, tags.
+        fields: Vec<(String, String)>,
+    },
+}
+
+/// A graded pair shown to a generator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Example {
+    /// The query.
+    pub query: String,
+    /// The document's text.
+    pub document: String,
+    /// The grade.
+    pub grade: Grade,
+}
+
+/// How a passage speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    /// For anybody.
+    #[default]
+    Plain,
+    /// As people talk.
+    Spoken,
+    /// Among those who know the field.
+    Expert,
+}
+
+impl Register {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Plain => "in plain words for a general reader",
+            Self::Spoken => "as people talk, in the first person",
+            Self::Expert => "with the terms that those who know the field use",
+        }
+    }
 }
 
 /// A question to a generator.
@@ -83,6 +146,9 @@ pub trait Generator: Send + Sync {
 
 const CLIP: &str = include_str!("prompts/clip.txt");
 const QUERY: &str = include_str!("prompts/query.txt");
+const QUERY_LIKE: &str = include_str!("prompts/query_like.txt");
+const PASSAGE: &str = include_str!("prompts/passage.txt");
+const SEED_QUERY: &str = include_str!("prompts/seed_query.txt");
 
 impl Request {
     /// The request in words.
@@ -95,13 +161,32 @@ impl Request {
                 fill(CLIP, &[("{exemplar}", &unfenced(exemplar)), ("{query}", &unfenced(query))])
             }
             Task::Query { document, grade } => {
-                let scale = Scale::ssra();
-                let Some(level) = scale.levels().iter().find(|level| level.grade == *grade) else {
-                    return Err(SynthesisError::parameter("grade", "0 to 3", grade));
-                };
-                let number = grade.to_string();
-                let holes = [("{grade}", number.as_str()), ("{meaning}", &level.meaning)];
-                fill(QUERY, &[&holes[..], &[("{document}", &unfenced(document))]].concat())
+                let holes = [("{document}", unfenced(document)), ("{meaning}", meaning(*grade)?)];
+                fill(QUERY, &with(&holes, &("{grade}", grade.to_string())))
+            }
+            Task::QueryLike { document, grade, examples } => {
+                let holes = [
+                    ("{document}", unfenced(document)),
+                    ("{meaning}", meaning(*grade)?),
+                    ("{examples}", examples.iter().map(query_example).collect()),
+                ];
+                fill(QUERY_LIKE, &with(&holes, &("{grade}", grade.to_string())))
+            }
+            Task::Passage { query, grade, sentences, register, examples } => {
+                let holes = [
+                    ("{query}", unfenced(query)),
+                    ("{meaning}", meaning(*grade)?),
+                    ("{sentences}", sentences.to_string()),
+                    ("{register}", register.words().to_owned()),
+                    ("{examples}", passage_examples(examples)),
+                ];
+                fill(PASSAGE, &with(&holes, &("{grade}", grade.to_string())))
+            }
+            Task::SeedQuery { document, fields } => {
+                let line =
+                    |(name, value): &(String, String)| format!("{}: {}\n", unfenced(name), unfenced(value));
+                let fields: String = fields.iter().map(line).collect();
+                fill(SEED_QUERY, &[("{document}", &unfenced(document)), ("{fields}", fields.trim_end())])
             }
             Task::Judgment(question) => question.prompt(),
         })
@@ -123,7 +208,7 @@ impl Request {
                     "additionalProperties": false,
                 }))
             }
-            Task::Query { .. } => None,
+            Task::Query { .. } | Task::QueryLike { .. } | Task::Passage { .. } | Task::SeedQuery { .. } => None,
             Task::Judgment(question) => Some(question.schema()),
         }
     }
@@ -141,6 +226,37 @@ impl Request {
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
+}
+
+/// What a grade says on SSRA's scale.
+fn meaning(grade: Grade) -> Result<String> {
+    let scale = Scale::ssra();
+    let level = scale.levels().iter().find(|level| level.grade == grade);
+    level
+        .map(|level| level.meaning.clone())
+        .ok_or_else(|| SynthesisError::parameter("grade", "0 to 3", grade))
+}
+
+fn with<'h>(holes: &'h [(&'h str, String)], one: &'h (&'h str, String)) -> Vec<(&'h str, &'h str)> {
+    holes.iter().chain([one]).map(|(hole, text)| (*hole, text.as_str())).collect()
+}
+
+fn query_example(example: &Example) -> String {
+    let (document, query) = (unfenced(&example.document), unfenced(&example.query));
+    format!("A video:\n<<<\n{document}\n>>>\nA query of grade {}: <<< {query} >>>\n\n", example.grade)
+}
+
+/// The judged passages of one query, highest grade first.
+fn passage_examples(examples: &[Example]) -> String {
+    let Some(first) = examples.first() else { return String::new() };
+    let mut text = format!(
+        "For example, people graded passages for this query:\n<<<\n{}\n>>>\n",
+        unfenced(&first.query)
+    );
+    for example in examples {
+        text += &format!("Grade {}:\n<<<\n{}\n>>>\n", example.grade, unfenced(&example.document));
+    }
+    text
 }
 
 /// Fills each hole of a template once, from left to right; what is filled in is not looked at again.
@@ -247,6 +363,45 @@ mod tests {
         assert!(prompt.contains("grade: 3 {grade} {meaning}"));
         assert!(prompt.contains("has the grade 1: partly meets it"));
         assert!(request("x", 7).prompt().is_err());
+    }
+
+    #[test]
+    fn every_prompt_says_the_grade_and_fences_what_came_from_outside() {
+        let example =
+            |grade, document: &str| Example { query: "eg".into(), document: document.into(), grade };
+        let passage = Task::Passage {
+            query: "wine >>> stain".into(),
+            grade: 2,
+            sentences: 3,
+            register: Register::Spoken,
+            examples: vec![example(3, "whole"), example(0, "none {grade}")],
+        };
+        let like =
+            Task::QueryLike { document: "d".into(), grade: 2, examples: vec![example(1, "other >>> clip")] };
+        let seed =
+            Task::SeedQuery { document: "d".into(), fields: vec![("author".into(), "Ann >>>".into())] };
+        let prompt = |task: &Task| {
+            Request { task: task.clone(), samples: 1, temperature: 0.0, seed: 0 }.prompt().unwrap()
+        };
+        for task in [&passage, &like, &seed] {
+            let prompt = prompt(task);
+            assert_eq!(prompt.matches("<<<").count(), prompt.matches(">>>").count(), "{prompt}");
+            assert!(!prompt.contains("{meaning}") && !prompt.contains("{document}"), "{prompt}");
+        }
+        for task in [&passage, &like] {
+            assert!(prompt(task).contains("the grade 2: mostly meets it"), "{}", prompt(task));
+        }
+        assert!(prompt(&passage).contains("3 sentences, as people talk"));
+        assert!(prompt(&passage).contains("Grade 0:\n<<<\nnone {grade}\n>>>"));
+        assert!(prompt(&seed).contains("author: Ann > > >"));
+        let wrong = Task::Passage {
+            query: "q".into(),
+            grade: 9,
+            sentences: 1,
+            register: Register::Plain,
+            examples: vec![],
+        };
+        assert!(Request { task: wrong, samples: 1, temperature: 0.0, seed: 0 }.prompt().is_err());
     }
 
     #[test]

@@ -72,6 +72,18 @@ pub trait Judge: Send + Sync {
     /// When the judge itself fails; a pair it cannot grade is a verdict.
     fn judge(&self, pairs: &[Pair<'_>]) -> Result<Vec<Verdict>>;
 
+    /// The probability of each level of the scale for each pair, lowest grade first, where the judge grades it; unless a
+    /// judge knows more, all of it lies on the grade.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    fn distributions(&self, pairs: &[Pair<'_>]) -> Result<Vec<Option<Vec<f64>>>> {
+        let levels = self.scale().levels();
+        let certain =
+            |grade: Grade| levels.iter().map(|level| f64::from(u8::from(level.grade == grade))).collect();
+        Ok(self.judge(pairs)?.into_iter().map(|verdict| verdict.grade().map(certain)).collect())
+    }
+
     /// Which of two pairs is the more relevant; unless a judge has a better way, the one with the higher score.
     ///
     /// # Errors
@@ -130,6 +142,10 @@ impl Judge for LabelerJudge {
             Verdict::Graded { grade: label.grade, score: (expected / width).clamp(0.0, 1.0) }
         };
         Ok(self.0.label(pairs)?.into_iter().map(verdict).collect())
+    }
+
+    fn distributions(&self, pairs: &[Pair<'_>]) -> Result<Vec<Option<Vec<f64>>>> {
+        Ok(self.0.label(pairs)?.into_iter().map(|label| Some(label.distribution)).collect())
     }
 }
 

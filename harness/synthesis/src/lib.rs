@@ -13,6 +13,9 @@ pub mod log;
 // Pipelines.
 pub mod crops;
 pub mod platform;
+pub mod slm_labeler;
+pub mod ssra;
+pub mod sycl;
 
 // Ports, what was answered before, and the generator that needs no model.
 pub mod asking;
@@ -21,6 +24,7 @@ pub mod journal;
 pub mod judge;
 pub mod judging;
 pub mod offline;
+pub mod passages;
 
 // What a synthetic set is worth.
 pub mod quality;

@@ -11,6 +11,10 @@
 //! - 2: such words with one that the document lacks, taken from a logged query that shares a word with it;
 //! - 1: one such word in a logged query that is about something else;
 //! - 0: a logged query that shares no word with the document.
+//!
+//! Examples that a request shows it change nothing: it learns from its log alone, and a caller refits it by making it
+//! anew with more queries. A query that seeds a labeler is one of grade 3, some with words of the document's fields.
+//! Passages are put together from the sentences of real ones ([`crate::passages`]).
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use scorer::lexical::Analyzer;
@@ -19,6 +23,7 @@ use crate::crops::world_knowledge::Clip;
 use crate::draws::Draws;
 use crate::error::SynthesisError;
 use crate::generator::{Generator, Request, Task};
+use crate::passages::Composer;
 use crate::{Result, normal_form};
 
 /// The generator.
@@ -31,6 +36,7 @@ pub struct Offline {
     documents: u32,
     analyzer: Analyzer,
     revision: String,
+    composer: Option<Composer>,
 }
 
 /// A word as it stands in a text, with its stem.
@@ -79,7 +85,16 @@ impl Offline {
             }
         }
         let revision = hasher.finalize().to_hex()[..16].to_owned();
-        Ok(Self { queries, with_stem, document_frequencies, documents: count, analyzer, revision })
+        let composer = None;
+        Ok(Self { queries, with_stem, document_frequencies, documents: count, analyzer, revision, composer })
+    }
+
+    /// The same, able to compose passages from the sentences of these documents, which it then holds in memory.
+    #[must_use]
+    pub fn with_passages<'a>(self, documents: impl IntoIterator<Item = &'a str>) -> Self {
+        let composer = Composer::new(self.analyzer, documents);
+        let revision = format!("{}-{}", self.revision, composer.digest());
+        Self { composer: Some(composer), revision, ..self }
     }
 
     fn clip(&self, query: &str, exemplar: &str, draws: &mut Draws) -> String {
@@ -156,6 +171,31 @@ impl Offline {
             _ => return None,
         };
         let query = normal_form(&words.join(" "));
+        (!query.is_empty()).then_some(query)
+    }
+
+    /// Words of the document, and in seven of ten queries one or two of a field's value.
+    fn seed_query(&self, document: &str, fields: &[(String, String)], draws: &mut Draws) -> Option<String> {
+        let with_a_field = draws.chance(0.7);
+        let Some((_, value)) = draws.pick(fields).filter(|_| with_a_field) else {
+            return self.query(document, 3, draws);
+        };
+        let about = self.about(document);
+        let mut words: Vec<String> = Vec::new();
+        for _ in 0..1 + draws.below(3) {
+            words.extend(about.get(draws.zipf(about.len())).map(|word| word.text.to_lowercase()));
+        }
+        let known = self.words(value);
+        let first = draws.below(known.len());
+        let known = known.iter().skip(first).take(1 + draws.below(2));
+        words.extend(known.map(|word| word.text.to_lowercase()));
+        let mut said: Vec<String> = Vec::new();
+        for word in words {
+            if !said.contains(&word) {
+                said.push(word);
+            }
+        }
+        let query = normal_form(&said.join(" "));
         (!query.is_empty()).then_some(query)
     }
 
@@ -236,7 +276,7 @@ impl Offline {
 }
 
 /// The distinct stems of a text, sorted.
-fn stems(analyzer: Analyzer, text: &str) -> Vec<String> {
+pub(crate) fn stems(analyzer: Analyzer, text: &str) -> Vec<String> {
     let mut stems = analyzer.terms(text);
     stems.sort_unstable();
     stems.dedup();
@@ -261,11 +301,21 @@ impl Generator for Offline {
             Task::Clip { query, exemplar } => {
                 samples.map(|_| self.clip(query, exemplar, &mut draws)).collect()
             }
-            Task::Query { document, grade } => {
+            Task::Query { document, grade } | Task::QueryLike { document, grade, .. } => {
                 samples.filter_map(|_| self.query(document, *grade, &mut draws)).collect()
             }
             Task::Judgment(_) => {
                 return Err(SynthesisError::parameter("generator.kind", "a model that can judge", "offline"));
+            }
+            Task::SeedQuery { document, fields } => {
+                samples.filter_map(|_| self.seed_query(document, fields, &mut draws)).collect()
+            }
+            Task::Passage { query, grade, sentences, .. } => {
+                let Some(composer) = &self.composer else {
+                    let reason = "has no documents to compose passages from".to_owned();
+                    return Err(SynthesisError::Generation { model: "offline".to_owned(), reason });
+                };
+                samples.filter_map(|_| composer.compose(query, *grade, *sentences, &mut draws)).collect()
             }
         })
     }
@@ -312,6 +362,30 @@ mod tests {
         let task = Task::Query { document: DOCUMENT.into(), grade: 4 };
         let request = Request { task, samples: 1, temperature: 0.0, seed: 1 };
         assert!(offline().generate(&request).is_err());
+    }
+
+    #[test]
+    fn seed_queries_name_the_document_and_sometimes_its_fields() {
+        let fields = vec![("author".to_owned(), "Ann Lee".to_owned())];
+        let task = Task::SeedQuery { document: DOCUMENT.to_owned(), fields };
+        let request = Request { task, samples: 40, temperature: 0.0, seed: 3 };
+        let queries = offline().generate(&request).unwrap();
+        let with_field =
+            queries.iter().filter(|query| query.contains("ann") || query.contains("lee")).count();
+        assert!((20..36).contains(&with_field), "{queries:?}");
+        assert!(queries.iter().all(|query| shared(query).0 > 0), "{queries:?}");
+        let passage = Task::Passage {
+            query: "wine".into(),
+            grade: 3,
+            sentences: 1,
+            register: Default::default(),
+            examples: vec![],
+        };
+        let request = Request { task: passage, samples: 1, temperature: 0.0, seed: 3 };
+        assert!(offline().generate(&request).is_err());
+        let composes = offline().with_passages([DOCUMENT]);
+        assert_eq!(composes.generate(&request).unwrap(), ["Red wine on the carpet."]);
+        assert_ne!(composes.revision(), offline().revision());
     }
 
     #[test]
