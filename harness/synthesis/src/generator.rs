@@ -208,7 +208,9 @@ impl Request {
                     "additionalProperties": false,
                 }))
             }
-            Task::Query { .. } | Task::QueryLike { .. } | Task::Passage { .. } | Task::SeedQuery { .. } => None,
+            Task::Query { .. } | Task::QueryLike { .. } | Task::Passage { .. } | Task::SeedQuery { .. } => {
+                None
+            }
             Task::Judgment(question) => Some(question.schema()),
         }
     }
