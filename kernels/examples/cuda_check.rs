@@ -2,8 +2,9 @@
 //! `benchmarks/h200/run`.
 //!
 //! Arguments: `name` prints the device's name; `check SEED` compares fresh random inputs with the processor's
-//! results; `loss B N D` and `search Q N D K` time one shape and print a line of CSV
-//! (`what,shape,milliseconds,floor_milliseconds,ratio,state_bytes`). The floor is arithmetic at 790 TFLOP/s, the
+//! results; `loss B N D` and `search Q N D K` time one shape and print lines of CSV
+//! (`what,shape,milliseconds,floor_milliseconds,ratio,state_bytes`). Each way of multiplying that the device has is
+//! checked, and takes its turns in the same run. The floor is arithmetic at 790 TFLOP/s, the
 //! bf16 matrix rate measured on an H200. Exit code 2 without a GPU.
 
 // A program, not the library: it reads files and clocks.
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use half::bf16;
-use kernels::cuda::{Stopwatch, device_name};
+use kernels::cuda::{Products, Stopwatch, device_name, products};
 use kernels::h_infonce::cuda::Batch;
 use kernels::h_infonce::{Options, SparseLabels, loss_and_gradients};
 use kernels::similarity::Metric;
@@ -116,17 +117,24 @@ fn check(seed: u64) -> Result<(), AnyError> {
         );
         let pairs = Pairs::new(queries, documents);
         let labels = pairs.labels(documents)?;
-        let gpu = loss_and_gradients(q, d, labels, Options::default(), Device::Cuda)?;
         let processor = loss_and_gradients(q, d, labels, Options::default(), Device::auto())?;
-        let loss = (gpu.loss.value - processor.loss.value).abs() / processor.loss.value;
-        let of_queries = distance(&gpu.queries, &processor.queries);
-        let of_documents = distance(&gpu.documents, &processor.documents);
-        println!(
-            "loss {queries} x {documents} x {columns}: loss {loss:.1e}, gradients {of_queries:.1e} {of_documents:.1e}"
-        );
-        // G is rounded to bf16: relative 2^-9 a term.
-        if !(loss < 1e-4 && of_queries < 4e-3 && of_documents < 4e-3) {
-            return Err("H-InfoNCE on the GPU is wrong".into());
+        for products in products()? {
+            let mut batch = Batch::upload_with(q, d, labels, Options::default(), products)?;
+            batch.forward()?;
+            batch.backward()?;
+            let value = batch.loss()?.iter().sum::<f64>();
+            let loss = (value - processor.loss.value).abs() / processor.loss.value;
+            let (of_queries, of_documents) = batch.gradients()?;
+            let of_queries = distance(&of_queries, &processor.queries);
+            let of_documents = distance(&of_documents, &processor.documents);
+            let name = products.name();
+            println!(
+                "loss {queries} x {documents} x {columns} by {name}: loss {loss:.1e}, gradients {of_queries:.1e} {of_documents:.1e}"
+            );
+            // G is rounded to bf16: relative 2^-9 a term.
+            if !(loss < 1e-4 && of_queries < 4e-3 && of_documents < 4e-3) {
+                return Err(format!("H-InfoNCE by {name} is wrong").into());
+            }
         }
     }
     for (queries, rows, columns, k) in
@@ -136,12 +144,15 @@ fn check(seed: u64) -> Result<(), AnyError> {
         let q = Matrix::new("queries", &q, queries, columns)?;
         let documents = Documents::new(Matrix::new("documents", &d, rows, columns)?)?;
         for metric in [Metric::Dot, Metric::Cosine] {
-            let gpu = search(q, &documents, k, metric, Device::Cuda, 0)?;
             let processor = search(q, &documents, k, metric, Device::auto(), 0)?;
-            if gpu != processor {
-                return Err(format!("top-{k} of {queries} x {rows} x {columns} by {metric} differs").into());
+            let resident = DeviceDocuments::upload(&documents, metric)?;
+            for products in products()? {
+                let shape = format!("{queries} x {rows} x {columns} k {k} {metric} by {}", products.name());
+                if resident.search_with(q, k, products)? != processor {
+                    return Err(format!("search {shape}: differs").into());
+                }
+                println!("search {shape}: same ids and scores");
             }
-            println!("search {queries} x {rows} x {columns} k {k} {metric}: same ids and scores");
         }
     }
     Ok(())
@@ -159,25 +170,38 @@ fn time_loss(queries: usize, documents: usize, columns: usize) -> Result<(), Any
     let (q, d) =
         (Matrix::new("queries", &q, queries, columns)?, Matrix::new("documents", &d, documents, columns)?);
     let pairs = Pairs::new(queries, documents);
-    let mut batch = Batch::upload(q, d, pairs.labels(documents)?, Options::default())?;
-    let mut round = || -> kernels::Result<(f64, f64)> {
-        let whole = Stopwatch::start()?;
-        let forward = Stopwatch::start()?;
-        batch.forward()?;
-        let forward = forward.milliseconds()?;
-        batch.backward()?;
-        Ok((whole.milliseconds()?, forward))
-    };
-    round()?;
-    let mut times: Vec<(f64, f64)> = (0..REPEATS).map(|_| round()).collect::<Result<_, _>>()?;
-    times.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (both, forward) = times[REPEATS / 2];
+    let labels = pairs.labels(documents)?;
+    let mut ways = Vec::new();
+    for products in products()? {
+        let mut batch = Batch::upload_with(q, d, labels, Options::default(), products)?;
+        loss_round(&mut batch)?;
+        ways.push((products, batch, Vec::new()));
+    }
+    for _ in 0..REPEATS {
+        for (_, batch, times) in &mut ways {
+            times.push(loss_round(batch)?);
+        }
+    }
     let product = 2.0 * queries as f64 * documents as f64 * columns as f64 / BF16_RATE * 1e3;
-    let (_, state) = batch.device_bytes();
     let shape = format!("{queries}x{documents}x{columns}");
-    report("h_infonce forward", &shape, forward, product, state);
-    report("h_infonce forward+backward", &shape, both, 4.0 * product, state);
+    for (products, batch, mut times) in ways {
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (both, forward) = times[REPEATS / 2];
+        let (_, state) = batch.device_bytes();
+        report("h_infonce forward", products, &shape, forward, product, state);
+        report("h_infonce forward+backward", products, &shape, both, 4.0 * product, state);
+    }
     Ok(())
+}
+
+/// Milliseconds of forward and backward together, and of the forward pass.
+fn loss_round(batch: &mut Batch) -> kernels::Result<(f64, f64)> {
+    let whole = Stopwatch::start()?;
+    let forward = Stopwatch::start()?;
+    batch.forward()?;
+    let forward = forward.milliseconds()?;
+    batch.backward()?;
+    Ok((whole.milliseconds()?, forward))
 }
 
 fn time_search(queries: usize, rows: usize, columns: usize, k: usize) -> Result<(), AnyError> {
@@ -191,24 +215,25 @@ fn time_search(queries: usize, rows: usize, columns: usize, k: usize) -> Result<
     });
     let documents = Documents::new(Matrix::new("documents", &values, rows, columns)?)?;
     let resident = DeviceDocuments::upload(&documents, Metric::Dot)?;
-    let mut times = Vec::new();
+    let mut ways: Vec<(Products, Vec<f64>)> =
+        products()?.into_iter().map(|products| (products, Vec::new())).collect();
     for _ in 0..=REPEATS {
-        let started = Instant::now();
-        std::hint::black_box(resident.search(q, k)?);
-        times.push(started.elapsed().as_secs_f64() * 1e3);
+        for (products, times) in &mut ways {
+            let started = Instant::now();
+            std::hint::black_box(resident.search_with(q, k, *products)?);
+            times.push(started.elapsed().as_secs_f64() * 1e3);
+        }
     }
-    let mut times = times.split_off(1);
-    times.sort_by(f64::total_cmp);
     let floor = 2.0 * queries as f64 * rows as f64 * columns as f64 / BF16_RATE * 1e3;
     let read = (rows * columns * 2) as f64 / 4.3e12 * 1e3;
     let shape = format!("{queries}x{rows}x{columns} k {k}");
-    report(
-        "top_k with queries and results over the bus",
-        &shape,
-        times[REPEATS / 2],
-        floor.max(read),
-        resident.device_bytes(),
-    );
+    for (products, mut times) in ways {
+        // The first compiles the kernels.
+        let mut times = times.split_off(1);
+        times.sort_by(f64::total_cmp);
+        let what = "top_k with queries and results over the bus";
+        report(what, products, &shape, times[REPEATS / 2], floor.max(read), resident.device_bytes());
+    }
     Ok(())
 }
 
@@ -216,6 +241,7 @@ fn noise_rows(seed: u64, first: usize, rows: usize, columns: usize) -> Vec<f32> 
     noise(seed + first as u64 * 31, rows, columns)
 }
 
-fn report(what: &str, shape: &str, milliseconds: f64, floor: f64, state: usize) {
-    println!("{what},{shape},{milliseconds:.3},{floor:.3},{:.2},{state}", milliseconds / floor);
+fn report(what: &str, products: Products, shape: &str, milliseconds: f64, floor: f64, state: usize) {
+    let (by, ratio) = (products.name(), milliseconds / floor);
+    println!("{what} by {by},{shape},{milliseconds:.3},{floor:.3},{ratio:.2},{state}");
 }

@@ -14,9 +14,19 @@
 #include <utility>
 
 #include "../src/cuda/threads.cuh"
+#include "../src/cuda/hopper.cuh"
+
+// The kernels over both ways of multiplying, as the device's compiler sees them one at a time.
+namespace portable {
 #include "../src/cuda/product.cuh"
 #include "../src/top_k/top_k.cu"
 #include "../src/h_infonce/h_infonce.cu"
+} // namespace portable
+namespace hopper {
+#include "../src/cuda/hopper_product.cuh"
+#include "../src/top_k/top_k.cu"
+#include "../src/h_infonce/h_infonce.cu"
+} // namespace hopper
 
 namespace simulator {
 
@@ -41,6 +51,7 @@ static void thread_entry() {
     (*machine->body)();
     Fiber* fiber = machine->current;
     if (!fiber->copies.empty()) fail("ends with cp.async copies nobody waited for");
+    if (!fiber->products.empty() || fiber->sums_at) fail("ends with products nobody waited for");
     fiber->done = true;
     pause_thread();
     std::abort();
@@ -55,6 +66,11 @@ static void prepare(Fiber& fiber, unsigned index, Index block) {
     fiber.waits_for = nullptr;
     fiber.groups = 0;
     fiber.copies.clear();
+    fiber.products.clear();
+    fiber.product_groups = 0;
+    fiber.sums_at = nullptr;
+    fiber.fenced = false;
+    fiber.registers = 0;
     void** top = reinterpret_cast<void**>(static_cast<char*>(fiber.stack) + STACK_BYTES);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(thread_entry);
@@ -87,8 +103,13 @@ static unsigned draw(unsigned below) {
     return static_cast<unsigned>(state % below);
 }
 
-void run_block(Index at, unsigned schedule) {
+void run_block(Index at, unsigned number) {
     Machine& m = *machine;
+    const unsigned schedule = number % 5;
+    m.copies_land = number % 3 == 0 ? Landing::AtOnce : number % 3 == 1 ? Landing::AtRandom : Landing::Late;
+    m.async_barriers.clear();
+    m.box_copies.clear();
+    for (Barrier& warpgroup : m.warpgroups) warpgroup = Barrier();
     const unsigned threads = m.block.x, warps = (threads + 31) / 32;
     m.at = at;
     m.fibers.resize(threads);
@@ -114,9 +135,15 @@ void run_block(Index at, unsigned schedule) {
             any |= ran;
             while (ran && schedule >= 3 && step_warp(w)) {
             }
+            if (m.copies_land == Landing::AtRandom && draw(4) == 0) any |= land_one(draw(64));
         }
         for (const Fiber& fiber : m.fibers) left |= !fiber.done;
-        if (!left) return;
+        if (!left) {
+            m.current = nullptr;
+            if (!m.box_copies.empty()) fail("ends with copies nobody waited for");
+            return;
+        }
+        if (!any) any = land_one(draw(64));
         if (!any) {
             m.current = nullptr;
             fail("a barrier or warp operation that not all threads reach");
@@ -133,7 +160,7 @@ static u8* guarded_shared(unsigned bytes) {
         end = base + MOST;
         mprotect(end, PAGE, PROT_NONE);
     }
-    return end - (bytes + 127) / 128 * 128;
+    return end - (bytes + 1023) / 1024 * 1024; // as aligned as the device's
 }
 
 void launch(const char* kernel, Index grid, Index block, unsigned shared_bytes, const std::function<void()>& body) {
@@ -147,7 +174,7 @@ void launch(const char* kernel, Index grid, Index block, unsigned shared_bytes, 
     own.body = &body;
     unsigned number = ++own.launches;
     for (unsigned y = 0; y < grid.y; ++y) {
-        for (unsigned x = 0; x < grid.x; ++x) run_block({x, y, 0}, number++ % 5);
+        for (unsigned x = 0; x < grid.x; ++x) run_block({x, y, 0}, number++);
     }
     own.current = nullptr;
 }
@@ -163,14 +190,14 @@ template <class... A> static Kernel wrap(void (*kernel)(A...)) {
     return [kernel](void** values) { call(kernel, values, std::index_sequence_for<A...>()); };
 }
 
-#define ENTRY(name) {#name, wrap(name)}
-static std::map<std::string, Kernel>& kernels() {
-    static std::map<std::string, Kernel> all = {
-        ENTRY(top_k_prepare), ENTRY(top_k_scan), ENTRY(top_k_rescore), ENTRY(top_k_select), ENTRY(top_k_rewind),
-        ENTRY(h_infonce_round), ENTRY(h_infonce_listed), ENTRY(h_infonce_forward), ENTRY(h_infonce_levels),
-        ENTRY(h_infonce_gradient), ENTRY(h_infonce_pull_queries), ENTRY(h_infonce_pull_documents)};
-    return all;
-}
+#define ENTRY(path, name) {#name, wrap(path::name)}
+#define ENTRIES(path)                                                                                                  \
+    {ENTRY(path, top_k_prepare),        ENTRY(path, top_k_scan),         ENTRY(path, top_k_rescore),                   \
+     ENTRY(path, top_k_select),         ENTRY(path, top_k_rewind),       ENTRY(path, h_infonce_round),                 \
+     ENTRY(path, h_infonce_listed),     ENTRY(path, h_infonce_forward),  ENTRY(path, h_infonce_levels),                \
+     ENTRY(path, h_infonce_gradient),   ENTRY(path, h_infonce_pull_queries), ENTRY(path, h_infonce_pull_documents)}
+using Module = std::map<std::string, Kernel>;
+static Module portable_kernels = ENTRIES(portable), hopper_kernels = ENTRIES(hopper);
 
 struct Allocation { u8* base; size_t mapped, bytes; u8* mark; };
 static std::mutex allocations_lock;
@@ -206,6 +233,13 @@ static int release(uint64_t at) {
     return 0;
 }
 
+static bool allocated(uint64_t at, uint64_t bytes) {
+    std::lock_guard<std::mutex> hold(allocations_lock);
+    auto next = allocations.upper_bound(at);
+    if (next == allocations.begin()) return false;
+    return at + bytes <= reinterpret_cast<uint64_t>(std::prev(next)->second.mark);
+}
+
 } // namespace simulator
 
 // The faces: signatures of cuda.h and nvrtc.h, success is 0.
@@ -221,7 +255,7 @@ int cuDeviceGetName(char* name, int length, int) { std::snprintf(name, static_ca
 int cuDeviceTotalMem_v2(size_t* bytes, int) { *bytes = size_t(1) << 30; return 0; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     // 16 multiprocessors, 75 and 76 compute capability, 97 shared memory a block may ask for.
-    *value = attribute == 16 ? 2 : attribute == 75 ? 8 : attribute == 76 ? 0 : attribute == 97 ? 166912 : 0;
+    *value = attribute == 16 ? 2 : attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 97 ? 232448 : 0;
     return 0;
 }
 int cuDevicePrimaryCtxRetain(Handle* context, int) { *context = &one_of_each; return 0; }
@@ -257,19 +291,41 @@ int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, Handle) { std::m
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Handle) { std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes); return 0; }
 int cuGetErrorName(int, const char** name) { *name = "CUDA_ERROR_SIMULATED"; return 0; }
 int cuGetErrorString(int, const char** text) { *text = "the simulator refused"; return 0; }
-int cuModuleLoadData(Handle* module, const void*) { *module = &one_of_each; return 0; }
+int cuModuleLoadData(Handle* module, const void* image) {
+    const char* text = static_cast<const char*>(image);
+    if (std::strcmp(text, "portable") != 0 && std::strcmp(text, "hopper") != 0) return 200;
+    *module = *text == 'h' ? &simulator::hopper_kernels : &simulator::portable_kernels;
+    return 0;
+}
 int cuModuleUnload(Handle) { return 0; }
-int cuModuleGetFunction(Handle* function, Handle, const char* name) {
-    auto found = simulator::kernels().find(name);
-    if (found == simulator::kernels().end()) return 500;
+int cuModuleGetFunction(Handle* function, Handle module, const char* name) {
+    auto& kernels = *static_cast<simulator::Module*>(module);
+    auto found = kernels.find(name);
+    if (found == kernels.end()) return 500;
     *function = const_cast<std::pair<const std::string, simulator::Kernel>*>(&*found);
+    return 0;
+}
+// A matrix for copy_box: bf16, two dimensions, the conditions of the driver's documentation.
+int cuTensorMapEncodeTiled(void* map, unsigned type, unsigned rank, void* address, const uint64_t* sizes, const uint64_t* strides,
+                           const unsigned* box, const unsigned* steps, unsigned interleave, unsigned swizzle, unsigned, unsigned fill) {
+    const auto at = reinterpret_cast<uint64_t>(address);
+    if (reinterpret_cast<uint64_t>(map) % 64 || type != 9 || rank != 2 || at % 16 || strides[0] % 16 || strides[0] >> 40) return 1;
+    for (int i = 0; i < 2; ++i) {
+        if (sizes[i] == 0 || sizes[i] >> 32 || box[i] == 0 || box[i] > 256 || steps[i] != 1) return 1;
+    }
+    if (box[0] * 2 % 16 || interleave != 0 || fill != 0 || (swizzle != 0 && swizzle != 3) || (swizzle == 3 && box[0] * 2 > 128)) return 1;
+    if (!simulator::allocated(at, (sizes[1] - 1) * strides[0] + sizes[0] * 2)) {
+        std::fprintf(stderr, "simulator: a matrix that reaches beyond its allocation\n");
+        std::abort();
+    }
+    *static_cast<Operand*>(map) = {simulator::OPERAND_MARK, static_cast<const u16*>(address), sizes[0], sizes[1], strides[0], box[0], box[1], swizzle, {}};
     return 0;
 }
 int cuFuncSetAttribute(Handle, int, int) { return 0; }
 int cuFuncGetAttribute(int* value, int, Handle) { *value = 0; return 0; }
 int cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared_bytes, Handle, void** values, void**) {
-    if (gx == 0 || gy == 0 || gz != 1 || gy > 65535 || by != 1 || bz != 1 || bx == 0 || bx > 1024 || shared_bytes > 166912) return 1;
+    if (gx == 0 || gy == 0 || gz != 1 || gy > 65535 || by != 1 || bz != 1 || bx == 0 || bx > 1024 || shared_bytes > 232448) return 1;
     auto* entry = static_cast<std::pair<const std::string, simulator::Kernel>*>(function);
     simulator::launch(entry->first.c_str(), {gx, gy, gz}, {bx, by, bz}, shared_bytes, [&] { entry->second(values); });
     return 0;
@@ -277,13 +333,19 @@ int cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsig
 
 int nvrtcVersion(int* major, int* minor) { *major = 13; *minor = 0; return 0; }
 const char* nvrtcGetErrorString(int) { return "the simulator refused"; }
-int nvrtcCreateProgram(Handle* program, const char*, const char*, int, const char**, const char**) { *program = &one_of_each; return 0; }
-int nvrtcCompileProgram(Handle, int, const char**) { return 0; }
+// A program is the way of multiplying whose header its source includes; the real headers' order is the driver's too.
+int nvrtcCreateProgram(Handle* program, const char* source, const char*, int, const char**, const char**) {
+    *program = const_cast<char*>(std::strstr(source, "wgmma") ? "hopper" : "portable");
+    return 0;
+}
+int nvrtcCompileProgram(Handle program, int count, const char* const* options) {
+    bool hopper = false;
+    for (int i = 0; i < count; ++i) hopper |= std::strcmp(options[i], "--gpu-architecture=sm_90a") == 0;
+    return hopper == (*static_cast<const char*>(program) == 'h') ? 0 : 6;
+}
 int nvrtcDestroyProgram(Handle*) { return 0; }
 int nvrtcGetProgramLogSize(Handle, size_t* bytes) { *bytes = 1; return 0; }
 int nvrtcGetProgramLog(Handle, char* log) { *log = 0; return 0; }
-int nvrtcGetPTXSize(Handle, size_t* bytes) { *bytes = 10; return 0; }
-int nvrtcGetPTX(Handle, char* image) { std::memcpy(image, "simulated", 10); return 0; }
-int nvrtcGetCUBINSize(Handle, size_t* bytes) { *bytes = 10; return 0; }
-int nvrtcGetCUBIN(Handle, char* image) { std::memcpy(image, "simulated", 10); return 0; }
+int nvrtcGetPTXSize(Handle program, size_t* bytes) { *bytes = std::strlen(static_cast<const char*>(program)) + 1; return 0; }
+int nvrtcGetPTX(Handle program, char* image) { std::strcpy(image, static_cast<const char*>(program)); return 0; }
 }

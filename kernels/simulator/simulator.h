@@ -20,6 +20,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <type_traits>
 #include <vector>
 
@@ -33,6 +34,12 @@ struct Index { unsigned x, y, z; };
 
 struct Copy { u16* to; const u16* from; bool inside; unsigned group; };
 
+// hopper.h: a barrier in shared memory, a copy of a box under way, a product under way.
+struct AsyncBarrier { unsigned arrivals, pending, phase; int64_t bytes; unsigned owner, initialized_in; bool ready; };
+struct BoxCopy { const void* from; unsigned to, column, row, barrier; };
+struct Product { uint64_t a, b; bool a_transposed, b_transposed, add; unsigned group; };
+enum class Landing { AtOnce, AtRandom, Late };
+
 struct Fiber {
     void* stack_pointer = nullptr;
     void* stack = nullptr;
@@ -43,6 +50,12 @@ struct Fiber {
     unsigned seen = 0;                   // ... and its value when the wait began
     unsigned groups = 0;                 // cp.async groups committed
     std::vector<Copy> copies;
+    std::vector<Product> products; // wgmma not waited for
+    unsigned product_groups = 0;
+    float* sums_at = nullptr;      // where the sums of these products will be ...
+    float sums[128];               // ... and what they are so far
+    bool fenced = false;
+    int registers = 0;             // as setmaxnreg has it; 0 before the first
 };
 
 struct Barrier { unsigned generation = 0, arrived = 0; };
@@ -55,6 +68,11 @@ struct Machine {
     const std::function<void()>* body = nullptr;
     Barrier whole;
     Barrier warps[32];
+    Barrier warpgroups[8];
+    uint64_t asked[8][128][2];
+    std::map<unsigned, AsyncBarrier> async_barriers; // by their place in shared memory
+    std::vector<BoxCopy> box_copies;
+    Landing copies_land = Landing::AtOnce;
     unsigned warp_threads[32] = {};
     uint64_t exchange[32][32][4];
     const u16* rows[32];
@@ -108,8 +126,10 @@ void launch(const char* kernel, Index grid, Index block, unsigned shared_bytes, 
 
 } // namespace simulator
 
-#define KERNEL(threads, blocks) extern "C" void
+#define KERNEL(threads, blocks) void
+#define OPERAND(name) const Operand name
 #define INLINE static inline
+#define METHOD inline
 #define UNROLL
 #define threadIdx (simulator::machine->current->thread)
 #define blockIdx (simulator::machine->at)
@@ -140,6 +160,7 @@ template <class T> inline Span<T> part(Span<T> span, u32 first, u32 count) {
 
 inline float as_float(u32 bits) { float value; std::memcpy(&value, &bits, 4); return value; }
 inline u32 as_bits(float value) { u32 bits; std::memcpy(&bits, &value, 4); return bits; }
+inline u32 lowest_bit(u32 bits) { return static_cast<u32>(__builtin_ctz(bits)); }
 inline float infinity() { return INFINITY; }
 inline float exp2_fast(float x) { return exp2f(x); }
 
@@ -155,6 +176,21 @@ template <class T> inline T shuffle_xor(T value, u32 lanes) {
     std::memcpy(&value, slots[lane ^ lanes], sizeof value);
     simulator::warp_barrier();
     return value;
+}
+
+inline void warp_barrier() { simulator::warp_barrier(); }
+
+inline float shuffle(float value, u32 lane) {
+    auto& slots = simulator::machine->exchange[simulator::machine->current->warp];
+    std::memcpy(slots[simulator::machine->current->lane], &value, sizeof value);
+    simulator::warp_barrier();
+    std::memcpy(&value, slots[lane % 32], sizeof value);
+    simulator::warp_barrier();
+    return value;
+}
+
+inline u32 shared_address(const void* at) {
+    return static_cast<u32>(static_cast<const u8*>(at) - simulator::machine->shared);
 }
 
 inline u32 ballot(bool vote) {

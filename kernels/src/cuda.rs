@@ -4,6 +4,9 @@
 //! libraries itself: without a driver `cudarc` panics, here it is a typed answer. Kernels are compiled from the
 //! sources in this crate, once a process and source, for the device at hand (compute capability 8.0 or later).
 //!
+//! Matrix products come in two ways, [`Products`]: one for every device, one for compute capability 9.x. The
+//! kernels are the same text over either header; what the host knows of the difference is in `Products` too.
+//!
 //! Buffers belong to one stream; work on the other stream (copies of documents that are searched later) is
 //! ordered by synchronization on the host, so `cudarc`'s own event tracking is off.
 
@@ -11,7 +14,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute, CUtensorMap};
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DeviceRepr, DriverError,
     HostSlice, LaunchConfig, PinnedHostSlice, PushKernelArg, ValidAsZeroBits,
@@ -21,10 +24,10 @@ use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 use crate::device::{Device, Unavailable};
 use crate::error::{Error, Result};
 
-/// Rows and columns of a tile, as in `product.cuh`.
+/// Rows of a tile, as in `product.cuh` and `hopper_product.cuh`.
 pub(crate) const TILE: usize = 128;
-/// Shared memory the ring of stages takes, as in `product.cuh`.
-pub(crate) const RING_BYTES: usize = 64 << 10;
+/// Rows and columns of a box, as in `hopper.cuh`.
+const BOX: u32 = 64;
 /// Threads of most blocks, as in `threads.cuh`.
 pub(crate) const THREADS: u32 = 256;
 /// Columns are padded to this many, so that rows are aligned and the last step along them is whole.
@@ -34,12 +37,73 @@ const PIECE_BYTES: usize = 32 << 20;
 /// Dynamic shared memory a block may use without being asked about.
 const PLAIN_SHARED_BYTES: usize = 48 << 10;
 
+/// How the kernels multiply matrices. Either way gives results within the same bounds, and top-k the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Products {
+    /// `mma.sync` and `cp.async`: every device.
+    Portable,
+    /// `wgmma` and the tensor memory accelerator: compute capability 9.x.
+    Hopper,
+}
+
+impl Products {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Products::Portable => "mma.sync",
+            Products::Hopper => "wgmma",
+        }
+    }
+
+    /// Columns of a tile.
+    pub(crate) fn tile_columns(self) -> usize {
+        match self {
+            Products::Portable => 128,
+            Products::Hopper => 256,
+        }
+    }
+
+    /// Parts into which the warps of a block divide the columns of a tile.
+    pub(crate) fn parts(self) -> usize {
+        match self {
+            Products::Portable => 4,
+            Products::Hopper => 1,
+        }
+    }
+
+    /// Blocks that a multiprocessor holds at the same time.
+    pub(crate) fn blocks(self) -> usize {
+        match self {
+            Products::Portable => 2,
+            Products::Hopper => 1,
+        }
+    }
+
+    /// Threads of a block.
+    fn threads(self) -> u32 {
+        match self {
+            Products::Portable => THREADS,
+            Products::Hopper => THREADS + 128,
+        }
+    }
+
+    /// Shared memory the products of a block take.
+    fn shared_bytes(self) -> usize {
+        match self {
+            Products::Portable => 64 << 10,
+            Products::Hopper => (192 << 10) + 128,
+        }
+    }
+}
+
 /// A `.cu` file with what it includes.
 pub(crate) struct Source {
     /// As in errors.
     pub name: &'static str,
-    /// All of it.
-    pub text: &'static str,
+    /// All of it, over each way of multiplying.
+    pub portable: &'static str,
+    pub hopper: &'static str,
 }
 
 /// The text of a kernel file behind the headers all of them share.
@@ -47,9 +111,15 @@ macro_rules! source {
     ($name:literal) => {
         crate::cuda::Source {
             name: $name,
-            text: concat!(
+            portable: concat!(
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cuda/threads.cuh")),
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cuda/product.cuh")),
+                include_str!($name)
+            ),
+            hopper: concat!(
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cuda/threads.cuh")),
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cuda/hopper.cuh")),
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cuda/hopper_product.cuh")),
                 include_str!($name)
             ),
         }
@@ -63,8 +133,9 @@ pub(crate) struct Gpu {
     context: Arc<CudaContext>,
     compute: Arc<CudaStream>,
     copies: Arc<CudaStream>,
-    architecture: String,
-    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+    /// Compute capability.
+    capability: (i32, i32),
+    modules: Mutex<HashMap<(&'static str, Products), Arc<CudaModule>>>,
     /// Streaming multiprocessors.
     pub multiprocessors: usize,
 }
@@ -152,7 +223,7 @@ impl Gpu {
         Ok(Ok(Gpu {
             compute: context.new_stream()?,
             copies: context.new_stream()?,
-            architecture: format!("compute_{major}{minor}"),
+            capability: (major, minor),
             modules: Mutex::default(),
             multiprocessors: usize::try_from(multiprocessors).unwrap_or(1).max(1),
             context,
@@ -169,7 +240,34 @@ impl Gpu {
         Ok(self.context.mem_get_info().during("asking for the free memory")?.0)
     }
 
-    /// A kernel whose blocks use `shared_bytes` of dynamic shared memory.
+    /// The fastest way of multiplying this device has.
+    pub fn products(&self) -> Products {
+        if self.capability.0 == 9 { Products::Hopper } else { Products::Portable }
+    }
+
+    /// # Errors
+    /// [`Error::Cuda`] where the device lacks it.
+    pub fn require(&self, products: Products) -> Result<()> {
+        if products == Products::Portable || self.products() == products {
+            return Ok(());
+        }
+        let (major, minor) = self.capability;
+        let reason = format!("compute capability 9.x is needed, and the device has {major}.{minor}");
+        Err(Error::Cuda { operation: "multiplying by wgmma", reason })
+    }
+
+    /// A kernel that multiplies; its blocks use `shared_bytes` of dynamic shared memory beyond what products take.
+    pub fn product_kernel(
+        &self,
+        source: &Source,
+        products: Products,
+        name: &'static str,
+        shared_bytes: usize,
+    ) -> Result<Kernel<'_>> {
+        self.kernel_of(source, products, name, products.threads(), products.shared_bytes() + shared_bytes)
+    }
+
+    /// A kernel that does not, whose blocks use `shared_bytes` of dynamic shared memory.
     pub fn kernel(
         &self,
         source: &Source,
@@ -177,7 +275,18 @@ impl Gpu {
         threads: u32,
         shared_bytes: usize,
     ) -> Result<Kernel<'_>> {
-        let function = self.module(source)?.load_function(name).during("looking up a kernel")?;
+        self.kernel_of(source, self.products(), name, threads, shared_bytes)
+    }
+
+    fn kernel_of(
+        &self,
+        source: &Source,
+        products: Products,
+        name: &'static str,
+        threads: u32,
+        shared_bytes: usize,
+    ) -> Result<Kernel<'_>> {
+        let function = self.module(source, products)?.load_function(name).during("looking up a kernel")?;
         let bytes = i32::try_from(shared_bytes).unwrap_or(i32::MAX);
         if shared_bytes > PLAIN_SHARED_BYTES {
             let limit = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -186,26 +295,56 @@ impl Gpu {
         Ok(Kernel { gpu: self, function, name, threads, shared_bytes: bytes.unsigned_abs() })
     }
 
-    fn module(&self, source: &Source) -> Result<Arc<CudaModule>> {
+    fn module(&self, source: &Source, products: Products) -> Result<Arc<CudaModule>> {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.get(source.name) {
+        if let Some(module) = modules.get(&(source.name, products)) {
             return Ok(module.clone());
         }
+        let (major, minor) = self.capability;
+        let (text, architecture) = match products {
+            Products::Portable => (source.portable, format!("compute_{major}{minor}")),
+            Products::Hopper => (source.hopper, "sm_90a".to_owned()),
+        };
         let options = CompileOptions {
             name: Some(source.name.to_owned()),
             options: vec![
-                format!("--gpu-architecture={}", self.architecture),
+                format!("--gpu-architecture={architecture}"),
                 "--std=c++17".to_owned(),
                 "-default-device".to_owned(),
             ],
             ..CompileOptions::default()
         };
         let refused = |reason| Error::Cuda { operation: "compiling a kernel", reason };
-        let image = compile_ptx_with_opts(source.text, options)
+        let image = compile_ptx_with_opts(text, options)
             .map_err(|error| refused(compiler_message(source.name, &error)))?;
         let module = self.context.load_module(image).during("loading a kernel")?;
-        modules.insert(source.name, module.clone());
+        modules.insert((source.name, products), module.clone());
         Ok(module)
+    }
+
+    /// A matrix as [`Gpu::product_kernel`]'s kernels take it: `rows` rows of `depth` bf16 values to sum over,
+    /// `stride` values apart.
+    pub fn operand(
+        &self,
+        products: Products,
+        values: Argument,
+        stride: usize,
+        rows: usize,
+        depth: usize,
+    ) -> Result<Argument> {
+        Matrix { values, stride, rows, depth }.operand(self, products, depth, rows)
+    }
+
+    /// The same with the rows' values side by side: `depth` lines of `rows` values, `stride` apart.
+    pub fn strided_operand(
+        &self,
+        products: Products,
+        values: Argument,
+        stride: usize,
+        rows: usize,
+        depth: usize,
+    ) -> Result<Argument> {
+        Matrix { values, stride, rows, depth }.operand(self, products, rows, depth)
     }
 
     /// A buffer whose values are not set.
@@ -306,6 +445,89 @@ impl<T> Buffer<T> {
     }
 }
 
+/// An operand of a product before it is put as a kernel takes it.
+struct Matrix {
+    values: Argument,
+    stride: usize,
+    rows: usize,
+    depth: usize,
+}
+
+impl Matrix {
+    /// `columns` of `lines` lie side by side.
+    fn operand(self, gpu: &Gpu, products: Products, columns: usize, lines: usize) -> Result<Argument> {
+        let Argument::Address(address) = self.values else {
+            return Err(Error::Cuda {
+                operation: "passing a matrix",
+                reason: "an operand needs an address".to_owned(),
+            });
+        };
+        let bits = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        match products {
+            Products::Portable => Ok(Argument::Rows(Rows {
+                address,
+                stride: bits(self.stride),
+                rows: bits(self.rows),
+                depth: bits(self.depth),
+            })),
+            Products::Hopper => gpu.boxes(address, self.stride, columns, lines).map(Argument::Boxes),
+        }
+    }
+}
+
+impl Gpu {
+    /// The driver's description of a bf16 matrix that is copied box by box; what lies outside reads as zero.
+    fn boxes(&self, address: u64, stride: usize, columns: usize, lines: usize) -> Result<Boxes> {
+        use sys::CUtensorMapDataType_enum::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+        use sys::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
+        use sys::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE;
+        use sys::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
+        use sys::CUtensorMapSwizzle_enum::CU_TENSOR_MAP_SWIZZLE_128B;
+        self.context.bind_to_thread().during("describing a matrix")?;
+        let mut map = CUtensorMap { opaque: [0; 16] };
+        let (sizes, strides) = ([columns as u64, lines as u64], [stride as u64 * 2]);
+        // SAFETY: two dimensions, so two sizes, one stride, two sides of the box and two steps; `map` is written.
+        unsafe {
+            sys::cuTensorMapEncodeTiled(
+                &mut map,
+                CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                2,
+                address as *mut c_void,
+                sizes.as_ptr(),
+                strides.as_ptr(),
+                [BOX, BOX].as_ptr(),
+                [1, 1].as_ptr(),
+                CU_TENSOR_MAP_INTERLEAVE_NONE,
+                CU_TENSOR_MAP_SWIZZLE_128B,
+                CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        }
+        .result()
+        .during("describing a matrix")?;
+        Ok(Boxes(map))
+    }
+}
+
+/// `product.cuh`'s operand.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    address: u64,
+    stride: u32,
+    rows: u32,
+    depth: u32,
+}
+// SAFETY: four numbers; the padding behind them is the same in C++.
+unsafe impl DeviceRepr for Rows {}
+
+/// `hopper.cuh`'s operand.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boxes(CUtensorMap);
+// SAFETY: the driver's own type, passed by value as it asks for.
+unsafe impl DeviceRepr for Boxes {}
+
 /// One argument of a kernel. A count that does not fit is refused before it is made one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Argument {
@@ -314,6 +536,8 @@ pub(crate) enum Argument {
     Stride(u64),
     Float(f32),
     Double(f64),
+    Rows(Rows),
+    Boxes(Boxes),
 }
 
 impl Argument {
@@ -358,6 +582,8 @@ impl Kernel<'_> {
                 Argument::Count(value) => builder.arg(value),
                 Argument::Float(value) => builder.arg(value),
                 Argument::Double(value) => builder.arg(value),
+                Argument::Rows(value) => builder.arg(value),
+                Argument::Boxes(value) => builder.arg(value),
             };
         }
         // SAFETY: the caller's.
@@ -445,6 +671,17 @@ unsafe impl Plain for half::bf16 {}
 /// [`Error::Device`] when there is none.
 pub fn device_name() -> Result<String> {
     gpu()?.name()
+}
+
+/// The ways of multiplying this device has, the fastest last.
+///
+/// # Errors
+/// [`Error::Device`] when there is no device.
+pub fn products() -> Result<Vec<Products>> {
+    Ok(match gpu()?.products() {
+        Products::Portable => vec![Products::Portable],
+        Products::Hopper => vec![Products::Portable, Products::Hopper],
+    })
 }
 
 /// Measures the kernels between its start and [`Stopwatch::milliseconds`], by the device's own clock.

@@ -10,16 +10,34 @@
 //
 // Alignment: `values` and `stride` are multiples of eight values. Rows beyond `rows` and depths beyond `depth`
 // read as zero; both limits of the contiguous direction are multiples of eight.
+//
+// hopper_product.cuh is the same for compute capability 9.0, with other tiles. What a kernel may know of either:
+//   TILE x TILE_COLUMNS                the tile
+//   PRODUCT_THREADS, PRODUCT_BLOCKS    of a block, and blocks a multiprocessor holds: for KERNEL
+//   PRODUCT_BYTES                      shared memory it takes, from the start of the block's
+//   holds_sums()                       whether this thread has sums; the others take no part after multiply_tiles
+//   ROWS_HELD, GROUPS_HELD             a thread's sums: so many rows of so many groups of eight columns, each group
+//                                      out of a word of 32 columns; the four threads of a quad hold a row together
+//   sum_row(i), sum_word(g), sum_column(g, j)     where in the tile
+//   PARTS, held_part()                 into how many parts warps divide the columns, and which is this thread's
+//   marking_row(), rows_barrier()      one thread for each row of the tile (TILE for all others), and a barrier of
+//                                      all threads that share a row's sums
 
-#define TILE 128u
-#define STEP 32u
-#define STAGES 4u
-#define STAGE_VALUES (2u * TILE * STEP)
-#define RING_BYTES (STAGES * STAGE_VALUES * 2u)
+constexpr u32 TILE = 128u;
+constexpr u32 TILE_COLUMNS = 128u;
+constexpr u32 STEP = 32u;
+constexpr u32 STAGES = 4u;
+constexpr u32 STAGE_VALUES = (TILE + TILE_COLUMNS) * STEP;
+constexpr u32 PRODUCT_BYTES = STAGES * STAGE_VALUES * 2u;
+constexpr u32 PRODUCT_THREADS = THREADS;
+constexpr u32 PRODUCT_BLOCKS = 2u;
+constexpr u32 ROWS_HELD = 8u;
+constexpr u32 GROUPS_HELD = 1u;
+constexpr u32 PARTS = 4u;
 
 struct Operand {
     const u16* values;
-    u64 stride;
+    u32 stride;
     u32 rows;
     u32 depth;
 };
@@ -27,27 +45,32 @@ struct Operand {
 // The sums a thread holds: 4 x 4 fragments of 16 x 8.
 struct Sums {
     float at[4][4][4];
+    METHOD float& value(u32 i, u32, u32 j) { return at[i / 2u][j / 2u][i % 2u * 2u + j % 2u]; }
 };
 
-// Where in the tile: the row of fragment m, half h, and the column of fragment n, value j.
+INLINE bool holds_sums() { return true; }
 INLINE u32 warp_row() { return threadIdx.x / WARP / 4u * 64u; }
 INLINE u32 warp_column() { return threadIdx.x / WARP % 4u * 32u; }
-INLINE u32 sum_row(u32 m, u32 h) { return warp_row() + m * 16u + h * 8u + threadIdx.x % WARP / 4u; }
-INLINE u32 sum_column(u32 n, u32 j) { return warp_column() + n * 8u + threadIdx.x % 4u * 2u + j; }
+INLINE u32 held_part() { return warp_column() / 32u; }
+INLINE u32 sum_row(u32 i) { return warp_row() + i * 8u + threadIdx.x % WARP / 4u; }
+INLINE u32 sum_word(u32) { return warp_column() / 32u; }
+INLINE u32 sum_column(u32, u32 j) { return warp_column() + j / 2u * 8u + threadIdx.x % 4u * 2u + j % 2u; }
+INLINE u32 marking_row() { return threadIdx.x < TILE ? threadIdx.x : TILE; }
+INLINE void rows_barrier() { block_barrier(); }
 
 template <bool STRIDED> INLINE u32 chunk_at(u32 row, u32 k) {
     if (STRIDED) return k * TILE + ((row / 8u) ^ (k % 8u)) * 8u;
     return row * STEP + ((k / 8u) ^ (row / 2u % 4u)) * 8u;
 }
 
-template <bool STRIDED> INLINE void load_step(Operand from, u32 row0, u32 k0, Span<u16> to) {
+template <bool STRIDED> INLINE void load_step(const Operand& from, u32 row0, u32 k0, Span<u16> to) {
     UNROLL
     for (u32 i = 0; i < TILE * STEP / 8u / THREADS; ++i) {
         const u32 chunk = threadIdx.x + i * THREADS;
         const u32 row = STRIDED ? chunk % (TILE / 8u) * 8u : chunk / (STEP / 8u);
         const u32 k = STRIDED ? chunk / (TILE / 8u) : chunk % (STEP / 8u) * 8u;
         const bool inside = row0 + row < from.rows && k0 + k < from.depth;
-        const u64 at = STRIDED ? (k0 + k) * from.stride + row0 + row : (row0 + row) * from.stride + k0 + k;
+        const u64 line = STRIDED ? k0 + k : row0 + row, at = line * from.stride + (STRIDED ? row0 + row : k0 + k);
         copy_async(to, chunk_at<STRIDED>(row, k), from.values + (inside ? at : 0), inside);
     }
 }
@@ -101,11 +124,13 @@ INLINE void clear(Sums& sums) {
     }
 }
 
-// Multiplies `tiles` tiles, one after the other: `a_row`, and `b_row` advancing by a tile each time. `finish` is
-// called by all threads with the sums of a tile and its number. The ring takes the first RING_BYTES of the
-// block's shared memory.
-template <bool A_STRIDED, bool B_STRIDED, class Finish>
-INLINE void multiply_tiles(Operand a, Operand b, u32 depth, u32 a_row, u32 b_row, u32 tiles, Finish finish) {
+// Multiplies `tiles` tiles, one after the other: `a_row`, and `b_row` advancing by a tile each time. Every thread
+// that holds sums calls `begin` with the number of a tile while its products are under way, and `finish` with its
+// sums once they are complete. A block barrier lies before the first call, and one of the threads that share rows
+// between a `finish` and the next `begin`; none between a `begin` and its `finish`.
+template <bool A_STRIDED, bool B_STRIDED, class Begin, class Finish>
+INLINE void multiply_tiles(const Operand& a, const Operand& b, u32 depth, u32 a_row, u32 b_row, u32 tiles, Begin begin,
+                           Finish finish) {
     const Span<u16> ring = shared<u16>(0, STAGES * STAGE_VALUES);
     const u32 steps = (depth + STEP - 1u) / STEP, total = steps * tiles;
     u32 loading = 0, loading_k = 0, loading_row = b_row;
@@ -117,7 +142,7 @@ INLINE void multiply_tiles(Operand a, Operand b, u32 depth, u32 a_row, u32 b_row
             loading_k += STEP;
             if (loading_k >= steps * STEP) {
                 loading_k = 0;
-                loading_row += TILE;
+                loading_row += TILE_COLUMNS;
             }
         }
         ++loading;
@@ -140,6 +165,7 @@ INLINE void multiply_tiles(Operand a, Operand b, u32 depth, u32 a_row, u32 b_row
             multiply_step<A_STRIDED, B_STRIDED>(sums, part(ring, stage, TILE * STEP),
                                                 part(ring, stage + TILE * STEP, TILE * STEP));
         }
+        begin(tile);
         finish(sums, tile);
     }
     copies_wait<0>();

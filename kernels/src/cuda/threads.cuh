@@ -1,5 +1,6 @@
 // What a kernel may use of the machine, under one set of names. NVRTC compiles them to PTX; with SIMULATOR
 // defined, kernels/simulator runs them on the processor, thread by thread. No header of the toolkit is needed.
+// What compute capability 9.0 has beyond it is in hopper.cuh.
 //
 // bf16 values are carried as their 16 bits; all arithmetic is f32 or f64.
 typedef unsigned char u8;
@@ -15,16 +16,18 @@ typedef unsigned long long u64;
 #else
 
 #define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
+#define OPERAND(name) const __grid_constant__ Operand name
 #define INLINE __device__ __forceinline__
+#define METHOD __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 
 // Part of the block's shared memory. The simulator checks every index; here it is a pointer.
 template <class T> struct Span {
     T* first;
-    INLINE T& operator[](u32 at) const { return first[at]; }
+    METHOD T& operator[](u32 at) const { return first[at]; }
 };
 
-extern __shared__ __align__(128) u8 shared_memory[];
+extern __shared__ __align__(1024) u8 shared_memory[];
 
 // `count` values from byte `offset` of the block's shared memory on.
 template <class T> INLINE Span<T> shared(u32 offset, u32 count) {
@@ -35,6 +38,7 @@ template <class T> INLINE Span<T> part(Span<T> span, u32 first, u32 count) { ret
 
 INLINE float as_float(u32 bits) { return __uint_as_float(bits); }
 INLINE u32 as_bits(float value) { return __float_as_uint(value); }
+INLINE u32 lowest_bit(u32 bits) { return static_cast<u32>(__ffs(static_cast<int>(bits))) - 1u; }
 INLINE float infinity() { return __uint_as_float(0x7f800000u); }
 
 INLINE float exp2_fast(float x) {
@@ -45,8 +49,10 @@ INLINE float exp2_fast(float x) {
 
 INLINE float shuffle_xor(float value, u32 lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
 INLINE double shuffle_xor(double value, u32 lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
+INLINE float shuffle(float value, u32 lane) { return __shfl_sync(0xffffffffu, value, static_cast<int>(lane)); }
 INLINE u32 ballot(bool vote) { return __ballot_sync(0xffffffffu, vote); }
 INLINE void block_barrier() { __syncthreads(); }
+INLINE void warp_barrier() { __syncwarp(); }
 
 INLINE u32 shared_address(const void* pointer) { return static_cast<u32>(__cvta_generic_to_shared(pointer)); }
 
@@ -78,6 +84,13 @@ INLINE void multiply_add(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// Two bf16, to nearest, ties to even; the first in the low half.
+INLINE u32 two_bf16(float first, float second) {
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    return pair;
+}
+
 INLINE float f16_to_f32(u16 bits) {
     float value;
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
@@ -92,3 +105,9 @@ INLINE u16 f32_to_bf16(float value) {
     const u32 bits = as_bits(value);
     return static_cast<u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
+
+#ifdef SIMULATOR
+INLINE u32 two_bf16(float first, float second) {
+    return static_cast<u32>(f32_to_bf16(first)) | static_cast<u32>(f32_to_bf16(second)) << 16;
+}
+#endif

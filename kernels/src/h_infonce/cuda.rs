@@ -2,25 +2,25 @@
 //!
 //! The embeddings are rounded to bf16 once; scores, maxima and sums are f32, levels and the loss f64. The scores
 //! are computed twice, once for the loss and once for the gradients, and never lie in memory. Their gradient `G`
-//! does, as bf16, one square of at most 8,192 x 8,192 (128 MiB) at a time, for the two products that pull the
+//! does, as bf16, one square of at most 8,448 x 8,448 (136 MiB) at a time, for the two products that pull the
 //! embeddings. Besides inputs and gradients the device holds O(B + pairs) values, the square, and for each query
 //! and share of the documents a maximum and a sum.
 
 use super::Options;
 use super::labels::SparseLabels;
 use super::simd::Embeddings;
-use crate::cuda::{Argument, Buffer, COLUMN_STEP, Gpu, RING_BYTES, Source, THREADS, TILE, gpu, source};
+use crate::cuda::{Argument, Buffer, COLUMN_STEP, Gpu, Products, Source, THREADS, TILE, gpu, source};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 
 const SOURCE: Source = source!("h_infonce.cu");
 
 /// Queries and documents of the square of gradients, at most.
-const SQUARE: usize = 8192;
-/// Blocks of the forward pass for each multiprocessor: two run at the same time, the rest evens out the ends.
+const SQUARE: usize = 8448;
+/// Blocks of the forward pass for each multiprocessor: one or two run at the same time, the rest evens out the ends.
 const BLOCKS_EACH: usize = 8;
-/// Shared memory for the marks of listed pairs.
-const MARK_BYTES: usize = TILE * 16;
+/// Shared memory for a row's shift and largest score.
+const ROW_BYTES: usize = TILE * 2 * size_of::<f32>();
 /// Threads of a block of the levels.
 const LEVEL_THREADS: u32 = 128;
 
@@ -54,6 +54,7 @@ pub(super) fn embeddings(
 #[derive(Debug)]
 pub struct Batch {
     gpu: &'static Gpu,
+    products: Products,
     query_count: usize,
     document_count: usize,
     columns: usize,
@@ -77,7 +78,7 @@ pub struct Batch {
     sums: Buffer<f32>,
     tiles_per_block: usize,
     parts: usize,
-    /// The most queries and documents of a square.
+    /// The most queries and documents of a square, whole tiles.
     square: usize,
     largest: Buffer<f32>,
     shifts: Buffer<f32>,
@@ -107,8 +108,23 @@ impl Batch {
         labels: SparseLabels<'_>,
         options: Options,
     ) -> Result<Batch> {
+        Batch::upload_with(queries, documents, labels, options, gpu()?.products())
+    }
+
+    /// [`Batch::upload`] for work by the products named.
+    ///
+    /// # Errors
+    /// As there; [`Error::Cuda`] where the device has no such products.
+    pub fn upload_with(
+        queries: Matrix<'_, f32>,
+        documents: Matrix<'_, f32>,
+        labels: SparseLabels<'_>,
+        options: Options,
+        products: Products,
+    ) -> Result<Batch> {
         let factor = super::check_embeddings(queries, documents, labels, options)?;
         let gpu = gpu()?;
+        gpu.require(products)?;
         let pairs = labels.pairs();
         for (what, count) in [("documents", documents.rows()), ("labelled pairs", pairs)] {
             require_32_bits(what, count)?;
@@ -116,10 +132,10 @@ impl Batch {
         let (query_count, document_count) = (queries.rows(), documents.rows());
         let columns = queries.columns();
         let padded = columns.next_multiple_of(COLUMN_STEP);
-        let tiles = document_count.div_ceil(TILE);
+        let tiles = document_count.div_ceil(products.tile_columns());
         let blocks = (BLOCKS_EACH * gpu.multiprocessors).div_ceil(query_count.div_ceil(TILE));
         let tiles_per_block = tiles.div_ceil(blocks);
-        let parts = 4 * tiles.div_ceil(tiles_per_block);
+        let parts = products.parts() * tiles.div_ceil(tiles_per_block);
         let inverse_temperature = 1.0 / options.temperature;
         let rows = (0..query_count).map(|query| labels.row(query));
         let entries: Vec<_> = rows.collect();
@@ -129,6 +145,7 @@ impl Batch {
             entries.iter().flat_map(|row| (0..row.documents.len()).map(|entry| row.weight(entry))).collect();
         Ok(Batch {
             gpu,
+            products,
             query_count,
             document_count,
             columns,
@@ -148,7 +165,7 @@ impl Batch {
             sums: gpu.buffer(parts * query_count)?,
             tiles_per_block,
             parts,
-            square: SQUARE,
+            square: square(gpu, products, columns),
             largest: gpu.buffer(query_count)?,
             shifts: gpu.buffer(query_count)?,
             losses: gpu.buffer(query_count)?,
@@ -166,10 +183,10 @@ impl Batch {
         self.solve_levels()
     }
 
-    /// Other squares and shares of the documents than the usual ones, so that small batches have several.
+    /// Squares of so many tiles, so that small batches have several.
     #[cfg(test)]
-    pub(super) fn cut_small(&mut self) {
-        self.square = TILE;
+    pub(super) fn cut(&mut self, tiles: usize) {
+        self.square = tiles * self.products.tile_columns();
     }
 
     fn score_listed(&mut self) -> Result<()> {
@@ -194,14 +211,15 @@ impl Batch {
     }
 
     fn score_unlisted(&mut self) -> Result<()> {
-        let kernel = self.gpu.kernel(&SOURCE, "h_infonce_forward", THREADS, RING_BYTES + MARK_BYTES)?;
-        // SAFETY: the grid covers all queries and documents; `maxima` and `sums` hold four parts a row of blocks.
+        let products = self.products;
+        let kernel = self.gpu.product_kernel(&SOURCE, products, "h_infonce_forward", self.mark_bytes())?;
+        // SAFETY: the grid covers all queries and documents; `maxima` and `sums` hold the parts of a row of blocks.
         unsafe {
             kernel.launch(
-                (self.query_count.div_ceil(TILE), self.parts / 4),
+                (self.query_count.div_ceil(TILE), self.parts / products.parts()),
                 &[
-                    self.queries.first(),
-                    self.documents.first(),
+                    self.rows_of(&self.queries, 0, self.query_count)?,
+                    self.rows_of(&self.documents, 0, self.document_count)?,
                     Argument::count(self.query_count),
                     Argument::count(self.document_count),
                     Argument::count(self.padded),
@@ -214,6 +232,23 @@ impl Batch {
                 ],
             )
         }
+    }
+
+    /// Shared memory for the marks of listed pairs, a bit each.
+    fn mark_bytes(&self) -> usize {
+        TILE * self.products.tile_columns() / 8
+    }
+
+    /// Embeddings `first` to `first + count` as rows to multiply.
+    fn rows_of(&self, embeddings: &Buffer<u16>, first: usize, count: usize) -> Result<Argument> {
+        let values = embeddings.at(first * self.padded);
+        self.gpu.operand(self.products, values, self.padded, count, self.padded)
+    }
+
+    /// The same as columns: the sum runs over the embeddings.
+    fn columns_of(&self, embeddings: &Buffer<u16>, first: usize, count: usize) -> Result<Argument> {
+        let values = embeddings.at(first * self.padded);
+        self.gpu.strided_operand(self.products, values, self.padded, self.padded, count)
     }
 
     fn solve_levels(&mut self) -> Result<()> {
@@ -261,8 +296,8 @@ impl Batch {
     }
 
     fn backward_space(&self) -> Result<Backward> {
-        let side = |count: usize| count.min(self.square).next_multiple_of(TILE);
-        let (rows, stride) = (side(self.query_count), side(self.document_count));
+        let rows = self.query_count.min(self.square).next_multiple_of(TILE);
+        let stride = self.document_count.min(self.square).next_multiple_of(self.products.tile_columns());
         Ok(Backward {
             square: self.gpu.buffer(rows * stride)?,
             rows,
@@ -276,27 +311,40 @@ impl Batch {
     fn pull_square(&self, space: &Backward, row: usize, column: usize) -> Result<()> {
         let rows = (self.query_count - row).min(space.rows);
         let columns = (self.document_count - column).min(space.stride);
-        let (row_tiles, column_tiles) = (rows.div_ceil(TILE), columns.div_ceil(TILE));
-        let width_tiles = self.columns.div_ceil(TILE);
-        let shared = RING_BYTES + MARK_BYTES;
-        let gradient = self.gpu.kernel(&SOURCE, "h_infonce_gradient", THREADS, shared)?;
-        let pull_queries = self.gpu.kernel(&SOURCE, "h_infonce_pull_queries", THREADS, RING_BYTES)?;
-        let pull_documents = self.gpu.kernel(&SOURCE, "h_infonce_pull_documents", THREADS, RING_BYTES)?;
-        let shape = [
-            Argument::count(rows),
-            Argument::count(columns),
-            Argument::count(self.columns),
-            Argument::count(self.padded),
-            Argument::Float(self.inverse_temperature),
-        ];
+        let (gpu, products) = (self.gpu, self.products);
+        let row_tiles = rows.div_ceil(TILE);
+        let column_tiles = columns.div_ceil(products.tile_columns());
+        let width_tiles = self.columns.div_ceil(products.tile_columns());
+        let gradient = gpu.product_kernel(&SOURCE, products, "h_infonce_gradient", ROW_BYTES)?;
+        let pull_queries = gpu.product_kernel(&SOURCE, products, "h_infonce_pull_queries", 0)?;
+        let pull_documents = gpu.product_kernel(&SOURCE, products, "h_infonce_pull_documents", 0)?;
+        // One wave of blocks, each with its share of a row of tiles; where two blocks overlap, one tile each.
+        let tiles_per_block = if products.blocks() > 1 {
+            1
+        } else {
+            column_tiles.div_ceil((gpu.multiprocessors / row_tiles).max(1))
+        };
+        // Depths beyond the last document are zero up to the end of the tile.
+        let depth = columns.next_multiple_of(8);
+        let square = space.square.first();
+        let ends = |fresh: bool, count: usize, depth: usize, target: Argument| {
+            [
+                Argument::count(count),
+                Argument::count(depth),
+                Argument::count(self.columns),
+                Argument::Float(self.inverse_temperature),
+                Argument::Count(u32::from(fresh)),
+                target,
+            ]
+        };
         // SAFETY: the square has room for whole tiles; `rows` and `columns` from `row` and `column` on lie within
         // the batch.
         unsafe {
             gradient.launch(
-                (row_tiles, column_tiles),
+                (row_tiles, (space.stride / products.tile_columns()).div_ceil(tiles_per_block)),
                 &[
-                    self.queries.first(),
-                    self.documents.first(),
+                    self.rows_of(&self.queries, row, rows)?,
+                    self.rows_of(&self.documents, column, columns)?,
                     Argument::count(row),
                     Argument::count(rows),
                     Argument::count(column),
@@ -308,32 +356,23 @@ impl Batch {
                     self.pairs.first(),
                     self.largest.first(),
                     self.shifts.first(),
+                    Argument::count(tiles_per_block),
                     Argument::count(space.stride),
-                    space.square.first(),
+                    square,
                 ],
             )?;
-            let pull = |operand: Argument, fresh: bool, target: Argument| {
-                let mut arguments = vec![space.square.first(), Argument::stride(space.stride), operand];
-                arguments.extend(shape);
-                arguments.extend([Argument::Count(u32::from(fresh)), target]);
-                arguments
-            };
-            pull_queries.launch(
-                (row_tiles, width_tiles),
-                &pull(
-                    self.documents.at(column * self.padded),
-                    column == 0,
-                    space.queries.at(row * self.columns),
-                ),
-            )?;
-            pull_documents.launch(
-                (column_tiles, width_tiles),
-                &pull(
-                    self.queries.at(row * self.padded),
-                    row == 0,
-                    space.documents.at(column * self.columns),
-                ),
-            )
+            let mut arguments = vec![
+                gpu.operand(products, square, space.stride, rows, depth)?,
+                self.columns_of(&self.documents, column, columns)?,
+            ];
+            arguments.extend(ends(column == 0, rows, columns, space.queries.at(row * self.columns)));
+            pull_queries.launch((row_tiles, width_tiles), &arguments)?;
+            let mut arguments = vec![
+                gpu.strided_operand(products, square, space.stride, depth, rows)?,
+                self.columns_of(&self.queries, row, rows)?,
+            ];
+            arguments.extend(ends(row == 0, columns, rows, space.documents.at(column * self.columns)));
+            pull_documents.launch((columns.div_ceil(TILE), width_tiles), &arguments)
         }
     }
 
@@ -370,6 +409,15 @@ impl Batch {
             + self.losses.bytes();
         (self.queries.bytes() + self.documents.bytes() + gradients, square + state)
     }
+}
+
+/// Queries and documents of the square of gradients, so that the pulls are one wave of blocks: at d = 768 on 132
+/// multiprocessors three tiles of 256 cover the width, and 44 x 128 = 5,632 rows make 132 blocks.
+fn square(gpu: &Gpu, products: Products, columns: usize) -> usize {
+    let width_tiles = columns.div_ceil(products.tile_columns());
+    let row_tiles = (products.blocks() * gpu.multiprocessors / width_tiles).max(1);
+    let tile = products.tile_columns();
+    (row_tiles * TILE).clamp(tile, SQUARE) / tile * tile
 }
 
 /// Starts of the queries' entries; `require_32_bits` has seen the last.

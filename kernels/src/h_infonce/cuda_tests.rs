@@ -49,36 +49,46 @@ fn rounded(values: &[f32]) -> Vec<f64> {
 }
 
 #[track_caller]
-fn check(batch: &Batch, small: bool) {
+fn check(batch: &Batch, tiles: Option<usize>) {
     if Device::Cuda.available().is_err() {
         return;
     }
     let (queries, documents, labels) = (batch.queries(), batch.documents(), batch.labels());
-    let mut resident = cuda::Batch::upload(queries, documents, labels, batch.options).unwrap();
-    if small {
-        resident.cut_small();
-    }
-    resident.forward().unwrap();
-    resident.backward().unwrap();
-    let loss = resident.loss().unwrap();
-    let (q, d) = resident.gradients().unwrap();
     let inverse = f64::from(1.0 / batch.options.temperature);
     let near = batch.truth_at(&rounded(&batch.queries), &rounded(&batch.documents), inverse);
     let truth = batch.truth();
     let plain = plain_bf16(batch);
-    let context = format!("{} x {} x {}", labels.queries(), labels.documents(), batch.width);
-    let within = |what: &str, fast: f64, plain: f64, slack: f64, scale: f64| {
-        let allowed = 2.0 * plain + slack * scale;
-        assert!(fast <= allowed, "{what} of {context}: off by {fast:.3e}, allowed {allowed:.3e}");
-    };
-    within("rounded loss", error(&loss, &near.loss), 0.0, 2e-5, largest(&near.loss));
-    within("loss", error(&loss, &truth.loss), error(&plain.loss, &truth.loss), 2e-5, largest(&truth.loss));
-    for (what, fast, near, truth, plain) in [
-        ("gradient of queries", &q, &near.queries, &truth.queries, &plain.queries),
-        ("gradient of documents", &d, &near.documents, &truth.documents, &plain.documents),
-    ] {
-        within(what, error(fast, near), error(plain, near), 2e-5, largest(near));
-        within(what, error(fast, truth), error(plain, truth), 2e-5, largest(truth));
+    for products in crate::cuda::products().unwrap() {
+        let mut resident =
+            cuda::Batch::upload_with(queries, documents, labels, batch.options, products).unwrap();
+        if let Some(tiles) = tiles {
+            resident.cut(tiles);
+        }
+        resident.forward().unwrap();
+        resident.backward().unwrap();
+        let loss = resident.loss().unwrap();
+        let (q, d) = resident.gradients().unwrap();
+        let (rows, columns, by) = (labels.queries(), labels.documents(), products.name());
+        let context = format!("{rows} x {columns} x {} by {by}", batch.width);
+        let within = |what: &str, fast: f64, plain: f64, slack: f64, scale: f64| {
+            let allowed = 2.0 * plain + slack * scale;
+            assert!(fast <= allowed, "{what} of {context}: off by {fast:.3e}, allowed {allowed:.3e}");
+        };
+        within("rounded loss", error(&loss, &near.loss), 0.0, 2e-5, largest(&near.loss));
+        within(
+            "loss",
+            error(&loss, &truth.loss),
+            error(&plain.loss, &truth.loss),
+            2e-5,
+            largest(&truth.loss),
+        );
+        for (what, fast, near, truth, plain) in [
+            ("gradient of queries", &q, &near.queries, &truth.queries, &plain.queries),
+            ("gradient of documents", &d, &near.documents, &truth.documents, &plain.documents),
+        ] {
+            within(what, error(fast, near), error(plain, near), 2e-5, largest(near));
+            within(what, error(fast, truth), error(plain, truth), 2e-5, largest(truth));
+        }
     }
 }
 
@@ -94,17 +104,19 @@ fn shapes_on_the_gpu() {
         (507, 127, 7),
         (129, 257, 127),
         (64, 128, 130),
+        (40, 300, 330),
     ];
     for (seed, (queries, documents, width)) in shapes.into_iter().enumerate() {
-        check(&batch(queries, documents, width, seed as u64), false);
+        check(&batch(queries, documents, width, seed as u64), None);
     }
 }
 
-/// More than one square of gradients, whole and in part, each side.
+/// More than one square of gradients, whole and in part, each side; squares of several tiles.
 #[test]
 fn squares_on_the_gpu() {
-    check(&batch(257, 300, 40, 21), true);
-    check(&batch(128, 256, 32, 22), true);
+    check(&batch(257, 300, 40, 21), Some(1));
+    check(&batch(128, 256, 32, 22), Some(1));
+    check(&batch(40, 800, 40, 23), Some(3));
 }
 
 #[test]
@@ -115,7 +127,7 @@ fn options_on_the_gpu() {
         for temperature in [0.02, 0.3, 5.0] {
             let mut batch = batch(33, 127, 31, 40 + seed as u64);
             batch.options = Options { temperature, reduction, anchors };
-            check(&batch, false);
+            check(&batch, None);
         }
     }
 }
@@ -130,11 +142,11 @@ fn listed_pairs_on_the_gpu() {
         batch.weights = None;
         batch.offsets = (0..=9).map(|query| query * row.len()).collect();
         batch.listed = row.repeat(9);
-        check(&batch, false);
+        check(&batch, None);
     }
     let mut batch = batch(9, 40, 20, 70);
     (batch.listed, batch.labels, batch.weights, batch.offsets) = (vec![], vec![], None, vec![0; 10]);
-    check(&batch, false);
+    check(&batch, None);
 }
 
 /// The public functions take the same way, the loss alone is the loss with gradients, and twice is the same.

@@ -6,7 +6,7 @@
 //   forward    scores of a tile recomputed, never written; per query the running max and sum of exp2 over the
 //              documents it does not list
 //   levels     one thread a query: loss, the shift c_i, the gradient of each listed pair
-//   gradient   scores of a tile once more, G as bf16 into a workspace
+//   gradient   scores of a tile once more, G as bf16 into a workspace; then the listed pairs over it
 //   pull       dQ += 1/tau G D and dD += 1/tau G^T Q, f32
 //
 // Scores are kept in units of log 2 (`scale` = log2(e) / tau), so that an exponential is one instruction. Sums run
@@ -54,77 +54,92 @@ INLINE u32 lower_bound(const u32* listed, u32 first, u32 last, u32 document) {
     return first;
 }
 
-// Marks the documents of the tile from `column0` on that query `query` lists: bit c of row `row` of `marks`
-// [TILE x 4 words]. Returns the first entry beyond the tile.
+#define WORDS (TILE_COLUMNS / 32u)
+
+// Marks the documents of the tile from `column0` on that a query lists: bit c of row `row` of `marks`
+// [TILE x WORDS]. Returns the first entry beyond the tile.
 INLINE u32 mark_listed(Span<u32> marks, u32 row, const u32* listed, u32 entry, u32 last, u32 column0) {
-    for (u32 word = 0; word < 4u; ++word) marks[row * 4u + word] = 0u;
+    for (u32 word = 0; word < WORDS; ++word) marks[row * WORDS + word] = 0u;
 #ifdef BUG_TILE_EDGE
-    while (entry < last && listed[entry] < column0 + TILE - 1u) {
+    while (entry < last && listed[entry] < column0 + TILE_COLUMNS - 1u) {
 #else
-    while (entry < last && listed[entry] < column0 + TILE) {
+    while (entry < last && listed[entry] < column0 + TILE_COLUMNS) {
 #endif
         const u32 column = listed[entry] - column0;
-        if (column < TILE) marks[row * 4u + column / 32u] |= 1u << column % 32u;
+        if (column < TILE_COLUMNS) marks[row * WORDS + column / 32u] |= 1u << column % 32u;
         ++entry;
     }
     return entry;
 }
 
 // Block (x, y): query tile x, document tiles from y * tiles_per_block on. `maxima` and `sums` are
-// [4 gridDim.y x Q]: one part for each block and each quarter of its tiles' columns.
-KERNEL(256, 2)
-h_infonce_forward(const u16* queries, const u16* documents, u32 query_count, u32 document_count, u32 padded,
-                  float scale, const u32* offsets, const u32* listed, u32 tiles_per_block, float* maxima,
-                  float* sums_out) {
-    const Span<u32> marks = shared<u32>(RING_BYTES, TILE * 4u);
-    const u32 row0 = blockIdx.x * TILE, tile0 = blockIdx.y * tiles_per_block;
-    const u32 tiles_there = (document_count + TILE - 1u) / TILE - tile0;
+// [PARTS gridDim.y x Q]: one part for each block and each part of its tiles' columns.
+KERNEL(PRODUCT_THREADS, PRODUCT_BLOCKS)
+h_infonce_forward(OPERAND(queries), OPERAND(documents), u32 query_count, u32 document_count, u32 padded, float scale,
+                  const u32* offsets, const u32* listed, u32 tiles_per_block, float* maxima, float* sums_out) {
+    const Span<u32> marks = shared<u32>(PRODUCT_BYTES, TILE * WORDS);
+    const u32 row0 = blockIdx.x * TILE, tile0 = blockIdx.y * tiles_per_block, marking = marking_row();
+    const u32 tiles_there = (document_count + TILE_COLUMNS - 1u) / TILE_COLUMNS - tile0;
     const u32 tiles = tiles_there < tiles_per_block ? tiles_there : tiles_per_block;
     u32 entry = 0, last = 0;
-    if (threadIdx.x < TILE && row0 + threadIdx.x < query_count) {
-        last = offsets[row0 + threadIdx.x + 1u];
-        entry = lower_bound(listed, offsets[row0 + threadIdx.x], last, tile0 * TILE);
+    if (holds_sums() && marking < TILE && row0 + marking < query_count) {
+        last = offsets[row0 + marking + 1u];
+        entry = lower_bound(listed, offsets[row0 + marking], last, tile0 * TILE_COLUMNS);
     }
-    float largest[8], sum[8];
+    float largest[ROWS_HELD], sum[ROWS_HELD];
     UNROLL
-    for (u32 i = 0; i < 8u; ++i) {
+    for (u32 i = 0; i < ROWS_HELD; ++i) {
         largest[i] = -infinity();
         sum[i] = 0.0f;
     }
-    const Operand a{queries, padded, query_count, padded}, b{documents, padded, document_count, padded};
-    multiply_tiles<false, false>(a, b, padded, row0, tile0 * TILE, tiles, [&](Sums& sums, u32 tile) {
-        const u32 column0 = (tile0 + tile) * TILE;
-        if (threadIdx.x < TILE) entry = mark_listed(marks, threadIdx.x, listed, entry, last, column0);
+    auto begin = [&](u32 tile) {
+        if (marking < TILE) entry = mark_listed(marks, marking, listed, entry, last, (tile0 + tile) * TILE_COLUMNS);
+    };
+    multiply_tiles<false, false>(queries, documents, padded, row0, tile0 * TILE_COLUMNS, tiles, begin, [&](Sums& sums, u32 tile) {
+        const u32 column0 = (tile0 + tile) * TILE_COLUMNS;
 #ifndef BUG_NO_BARRIER_AFTER_MARKS
-        block_barrier();
+        rows_barrier();
 #endif
         UNROLL
-        for (u32 i = 0; i < 8u; ++i) {
-            const u32 m = i / 2u, h = i % 2u;
-            const u32 marked = marks[sum_row(m, h) * 4u + warp_column() / 32u];
-            float scores[8], top = largest[i];
+        for (u32 i = 0; i < ROWS_HELD; ++i) {
+            float top = -infinity();
             UNROLL
-            for (u32 j = 0; j < 8u; ++j) {
-                const u32 column = sum_column(j / 2u, j % 2u);
+            for (u32 g = 0; g < GROUPS_HELD; ++g) {
 #ifdef BUG_MASK
-                const bool counts = column0 + column < document_count;
+                const u32 marked = 0u;
 #else
-                const bool counts = column0 + column < document_count && !(marked >> column % 32u & 1u);
+                const u32 marked = marks[sum_row(i) * WORDS + sum_word(g)];
 #endif
-                scores[j] = counts ? sums.at[m][j / 2u][h * 2u + j % 2u] * scale : -infinity();
-                top = fmaxf(top, scores[j]);
+                if (GROUPS_HELD == 1u || marked != 0u || column0 + (sum_word(g) + 1u) * 32u > document_count) {
+                    UNROLL
+                    for (u32 j = 0; j < 8u; ++j) {
+                        const u32 column = sum_column(g, j);
+                        const bool counts = column0 + column < document_count && !(marked >> column % 32u & 1u);
+                        if (!counts) sums.value(i, g, j) = -infinity();
+                    }
+                }
+                UNROLL
+                for (u32 j = 0; j < 8u; ++j) top = fmaxf(top, sums.value(i, g, j));
             }
+            top = fmaxf(largest[i], top * scale);
             if (top > -infinity()) {
                 float total = sum[i] * exp2_fast(largest[i] - top);
                 UNROLL
-                for (u32 j = 0; j < 8u; ++j) total += exp2_fast(scores[j] - top);
+                for (u32 g = 0; g < GROUPS_HELD; ++g) {
+                    float group = 0.0f;
+                    UNROLL
+                    for (u32 j = 0; j < 8u; ++j) group += exp2_fast(fmaf(sums.value(i, g, j), scale, -top));
+                    total += group;
+                }
                 sum[i] = total;
                 largest[i] = top;
             }
         }
     });
+    if (!holds_sums()) return;
     // The four threads of a row put their parts together.
-    for (u32 i = 0; i < 8u; ++i) {
+    UNROLL
+    for (u32 i = 0; i < ROWS_HELD; ++i) {
         for (u32 lanes = 1u; lanes < 4u; lanes *= 2u) {
             const float other_largest = shuffle_xor(largest[i], lanes), other_sum = shuffle_xor(sum[i], lanes);
             const float top = fmaxf(largest[i], other_largest);
@@ -133,8 +148,8 @@ h_infonce_forward(const u16* queries, const u16* documents, u32 query_count, u32
             }
             largest[i] = top;
         }
-        const u32 query = row0 + sum_row(i / 2u, i % 2u);
-        const u64 at = static_cast<u64>(blockIdx.y * 4u + warp_column() / 32u) * query_count + query;
+        const u32 query = row0 + sum_row(i);
+        const u64 at = static_cast<u64>(blockIdx.y * PARTS + held_part()) * query_count + query;
         if (threadIdx.x % 4u == 0u && query < query_count) {
             maxima[at] = largest[i];
             sums_out[at] = sum[i];
@@ -222,49 +237,60 @@ h_infonce_levels(u32 query_count, u32 parts, const float* maxima, const float* s
     shifts[query] = static_cast<float>(log2(push(below, pull, 0, LN_2 * static_cast<double>(top))));
 }
 
-// G of queries row_first + (0..row_count) and documents column_first + (0..column_count), as bf16 [.. x stride];
-// what lies beyond in the last tiles is 0. `listed_gradients` [pairs].
-KERNEL(256, 2)
-h_infonce_gradient(const u16* queries, const u16* documents, u32 row_first, u32 row_count, u32 column_first,
+// G of queries row_first + (0..row_count) and documents column_first + (0..column_count), which the operands begin
+// with, as bf16 [.. x stride]; what lies beyond in the last tiles is 0. Every pair is written as if it were not
+// listed, then each row's listed pairs over that, from `listed_gradients` [pairs]. Blocks as in the forward pass;
+// where two of them share a multiprocessor, `tiles_per_block` is 1.
+KERNEL(PRODUCT_THREADS, PRODUCT_BLOCKS)
+h_infonce_gradient(OPERAND(queries), OPERAND(documents), u32 row_first, u32 row_count, u32 column_first,
                    u32 column_count, u32 padded, float scale, const u32* offsets, const u32* listed,
-                   const float* listed_gradients, const float* largest, const float* shifts, u32 stride, u16* gradient) {
-    const Span<u32> marks = shared<u32>(RING_BYTES, TILE * 4u);
-    const u32 row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
-    const Operand a{queries + static_cast<u64>(row_first) * padded, padded, row_count, padded};
-    const Operand b{documents + static_cast<u64>(column_first) * padded, padded, column_count, padded};
-    multiply_tiles<false, false>(a, b, padded, row0, column0, 1u, [&](Sums& sums, u32) {
-        if (threadIdx.x < TILE) {
-            u32 entry = 0, last = 0;
-            if (row0 + threadIdx.x < row_count) {
-                last = offsets[row_first + row0 + threadIdx.x + 1u];
-                entry = lower_bound(listed, offsets[row_first + row0 + threadIdx.x], last, column_first + column0);
-            }
-            mark_listed(marks, threadIdx.x, listed, entry, last, column_first + column0);
-        }
-        block_barrier();
+                   const float* listed_gradients, const float* largest, const float* shifts, u32 tiles_per_block,
+                   u32 stride, u16* gradient) {
+    const Span<float> tops = shared<float>(PRODUCT_BYTES, TILE), row_shifts = shared<float>(PRODUCT_BYTES + TILE * 4u, TILE);
+    const u32 row0 = blockIdx.x * TILE, tile0 = blockIdx.y * tiles_per_block, marking = marking_row();
+    // Of two blocks of a multiprocessor one multiplies while the other ends its tile: a second tile each would gain
+    // nothing, and a loop takes registers.
+    const u32 tiles_there = stride / TILE_COLUMNS - tile0;
+    const u32 tiles = PRODUCT_BLOCKS > 1u ? 1u : tiles_there < tiles_per_block ? tiles_there : tiles_per_block;
+    if (holds_sums() && marking < TILE) {
+        const bool inside = row0 + marking < row_count;
+        tops[marking] = inside ? largest[row_first + row0 + marking] : 0.0f;
+        row_shifts[marking] = inside ? shifts[row_first + row0 + marking] : -infinity();
+    }
+    u32 entry = 0, last = 0;
+    auto begin = [&](u32 tile) {
+        if (marking >= TILE || row0 + marking >= row_count) return;
+        const u32 query = row_first + row0 + marking;
+        last = offsets[query + 1u];
+        entry = lower_bound(listed, offsets[query], last, column_first + (tile0 + tile) * TILE_COLUMNS);
+    };
+    multiply_tiles<false, false>(queries, documents, padded, row0, tile0 * TILE_COLUMNS, tiles, begin, [&](Sums& sums, u32 tile) {
+        const u32 column0 = (tile0 + tile) * TILE_COLUMNS;
         UNROLL
-        for (u32 i = 0; i < 8u; ++i) {
-            const u32 m = i / 2u, h = i % 2u, row = row0 + sum_row(m, h), query = row_first + row;
-            const bool inside = row < row_count;
-            const float top = inside ? largest[query] : 0.0f, shift = inside ? shifts[query] : -infinity();
-            const u32 marked = marks[sum_row(m, h) * 4u + warp_column() / 32u];
+        for (u32 i = 0; i < ROWS_HELD; ++i) {
+            const u32 row = row0 + sum_row(i);
+            const float top = tops[sum_row(i)], shift = row_shifts[sum_row(i)];
+            u16* const to = gradient + static_cast<u64>(row) * stride + column0;
             UNROLL
-            for (u32 n = 0; n < 4u; ++n) {
-                u32 pair = 0;
+            for (u32 g = 0; g < GROUPS_HELD; ++g) {
                 UNROLL
-                for (u32 j = 0; j < 2u; ++j) {
-                    const u32 column = sum_column(n, j);
-                    float value = exp2_fast(sums.at[m][n][h * 2u + j] * scale - top + shift);
-                    if (marked >> column % 32u & 1u) {
-                        const u32 document = column_first + column0 + column;
-                        value = listed_gradients[lower_bound(listed, offsets[query], offsets[query + 1u], document)];
-                    }
-                    if (!inside || column0 + column >= column_count) value = 0.0f;
-                    pair |= static_cast<u32>(f32_to_bf16(value)) << j * 16u;
+                for (u32 j = 0; j < 8u; j += 2u) {
+                    const u32 column = sum_column(g, j);
+                    float first = exp2_fast(fmaf(sums.value(i, g, j), scale, -top) + shift);
+                    float second = exp2_fast(fmaf(sums.value(i, g, j + 1u), scale, -top) + shift);
+                    if (column0 + column >= column_count) first = 0.0f;
+                    if (column0 + column + 1u >= column_count) second = 0.0f;
+                    *reinterpret_cast<u32*>(to + column) = two_bf16(first, second);
                 }
-                const u64 at = static_cast<u64>(row) * stride + column0 + sum_column(n, 0);
-                *reinterpret_cast<u32*>(gradient + at) = pair;
             }
+        }
+#ifndef BUG_NO_BARRIER_BEFORE_LISTED
+        rows_barrier();
+#endif
+        for (; entry < last; ++entry) {
+            const u32 column = listed[entry] - column_first;
+            if (column >= column0 + TILE_COLUMNS || column >= column_count) break;
+            gradient[static_cast<u64>(row0 + marking) * stride + column] = f32_to_bf16(listed_gradients[entry]);
         }
     });
 }
@@ -272,45 +298,44 @@ h_infonce_gradient(const u16* queries, const u16* documents, u32 row_first, u32 
 // C [rows x width] += factor * product; `fresh` writes instead of adding.
 INLINE void pull_rows(Sums& sums, float* to, u32 row0, u32 rows, u32 column0, u32 width, float factor, u32 fresh) {
     UNROLL
-    for (u32 m = 0; m < 4u; ++m) {
+    for (u32 i = 0; i < ROWS_HELD; ++i) {
+        const u32 row = row0 + sum_row(i);
+        if (row >= rows) continue;
+        float* const line = to + static_cast<u64>(row) * width;
         UNROLL
-        for (u32 n = 0; n < 4u; ++n) {
+        for (u32 g = 0; g < GROUPS_HELD; ++g) {
             UNROLL
-            for (u32 i = 0; i < 4u; ++i) {
-                const u32 row = row0 + sum_row(m, i / 2u), column = column0 + sum_column(n, i % 2u);
-                if (row >= rows || column >= width) continue;
-                float* at = to + static_cast<u64>(row) * width + column;
-                const float pulled = factor * sums.at[m][n][i];
-                *at = fresh ? pulled : *at + pulled;
+            for (u32 j = 0; j < 8u; ++j) {
+                const u32 column = column0 + sum_column(g, j);
+                if (column >= width) continue;
+                const float pulled = factor * sums.value(i, g, j);
+                line[column] = fresh ? pulled : line[column] + pulled;
             }
         }
     }
 }
 
-// queries_out [row_count x width] += factor * gradient [row_count x column_count] documents [column_count x padded]
-KERNEL(256, 2)
-h_infonce_pull_queries(const u16* gradient, u32 stride, const u16* documents, u32 row_count, u32 column_count,
-                       u32 width, u32 padded, float factor, u32 fresh, float* queries_out) {
-    const u32 row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
-    const u32 depth = (column_count + 7u) / 8u * 8u;
+// queries_out [row_count x width] += factor * gradient [row_count x depth] documents [depth x width]: depth is the
+// number of documents of the square.
+KERNEL(PRODUCT_THREADS, PRODUCT_BLOCKS)
+h_infonce_pull_queries(OPERAND(gradient), OPERAND(documents), u32 row_count, u32 depth, u32 width, float factor, u32 fresh,
+                       float* queries_out) {
+    const u32 row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE_COLUMNS;
 #ifdef BUG_SHORT_DEPTH
-    const Operand a{gradient, stride, row_count, depth - 8u}, b{documents, padded, padded, column_count};
-#else
-    const Operand a{gradient, stride, row_count, depth}, b{documents, padded, padded, column_count};
+    depth -= depth > STEP ? STEP : 0u;
 #endif
-    multiply_tiles<false, true>(a, b, depth, row0, column0, 1u, [&](Sums& sums, u32) {
+    multiply_tiles<false, true>(gradient, documents, depth, row0, column0, 1u, [](u32) {}, [&](Sums& sums, u32) {
         pull_rows(sums, queries_out, row0, row_count, column0, width, factor, fresh);
     });
 }
 
-// documents_out [column_count x width] += factor * gradient^T [column_count x row_count] queries [row_count x padded]
-KERNEL(256, 2)
-h_infonce_pull_documents(const u16* gradient, u32 stride, const u16* queries, u32 row_count, u32 column_count,
-                         u32 width, u32 padded, float factor, u32 fresh, float* documents_out) {
-    const u32 row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
-    const u32 columns = (column_count + 7u) / 8u * 8u;
-    const Operand a{gradient, stride, columns, row_count}, b{queries, padded, padded, row_count};
-    multiply_tiles<true, true>(a, b, row_count, row0, column0, 1u, [&](Sums& sums, u32) {
-        pull_rows(sums, documents_out, row0, column_count, column0, width, factor, fresh);
+// documents_out [row_count x width] += factor * gradient^T [row_count x depth] queries [depth x width]: depth is the
+// number of queries of the square.
+KERNEL(PRODUCT_THREADS, PRODUCT_BLOCKS)
+h_infonce_pull_documents(OPERAND(gradient), OPERAND(queries), u32 row_count, u32 depth, u32 width, float factor, u32 fresh,
+                         float* documents_out) {
+    const u32 row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE_COLUMNS;
+    multiply_tiles<true, true>(gradient, queries, depth, row0, column0, 1u, [](u32) {}, [&](Sums& sums, u32) {
+        pull_rows(sums, documents_out, row0, row_count, column0, width, factor, fresh);
     });
 }

@@ -28,7 +28,7 @@ use super::bounds::DocumentBound;
 use super::documents::{Documents, Values};
 use super::{Accumulator, Engine, Pass, TopK};
 use crate::cuda::{
-    Argument, Buffer, COLUMN_STEP, Gpu, RING_BYTES, Source, THREADS, TILE, Uploader, bytes_of, gpu, source,
+    Argument, Buffer, COLUMN_STEP, Gpu, Products, Source, THREADS, TILE, Uploader, bytes_of, gpu, source,
 };
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
@@ -40,6 +40,8 @@ const SOURCE: Source = source!("top_k.cu");
 const MOST_K: usize = 4096;
 /// Entries a buffer has at least.
 const LEAST_CAPACITY: usize = 1024;
+/// Documents that share a bound on residual and length, as in `top_k.cu`.
+const BOUND_ROWS: usize = 128;
 /// Document tiles a block scans one after the other.
 const TILES_PER_BLOCK: usize = 8;
 /// Blocks along the second dimension of a grid, at most.
@@ -55,7 +57,13 @@ const SPARE_BYTES: usize = 256 << 20;
 pub(super) fn search(pass: &Pass<'_>, dot: Dot, best: &mut [Best]) -> Result<()> {
     let gpu = gpu()?;
     require_k(pass.k)?;
-    let asked = Asked { queries: pass.queries, norms: pass.query_norms, k: pass.k, metric: pass.metric };
+    let asked = Asked {
+        queries: pass.queries,
+        norms: pass.query_norms,
+        k: pass.k,
+        metric: pass.metric,
+        products: gpu.products(),
+    };
     let mut groups: Vec<Queries<'_>> = Vec::new();
     let size = group_size(pass.k);
     for (index, best) in best.chunks(size).enumerate() {
@@ -112,8 +120,11 @@ fn chunks(gpu: &Gpu, pass: &Pass<'_>) -> Result<Vec<Range<usize>>> {
     let row_bytes = row_bytes(pass.documents);
     let free = gpu.free_memory()?;
     let usable = free.saturating_sub(SPARE_BYTES.min(free / 2));
-    let rows_at_a_time =
-        if rows * row_bytes <= usable { rows } else { (usable / 2 / row_bytes / TILE).max(1) * TILE };
+    let rows_at_a_time = if rows * row_bytes <= usable {
+        rows
+    } else {
+        (usable / 2 / row_bytes / BOUND_ROWS).max(1) * BOUND_ROWS
+    };
     Ok((0..rows).step_by(rows_at_a_time).map(|first| first..(first + rows_at_a_time).min(rows)).collect())
 }
 
@@ -173,7 +184,7 @@ struct Chunk {
     scales: Buffer<f32>,
     norms: Buffer<f64>,
     weights: Buffer<f32>,
-    /// Per tile: the largest weighted residual and length.
+    /// For each `BOUND_ROWS`: the largest weighted residual and length.
     residuals: Buffer<f32>,
     tile_norms: Buffer<f32>,
 }
@@ -198,7 +209,7 @@ impl Chunk {
             rows.clone().map(|row| DocumentBound::of(documents, row, metric, false)).collect();
         let weights: Vec<f32> = bounds.iter().map(|bound| bound.weight).collect();
         let tile_norms: Vec<f32> = bounds
-            .chunks(TILE)
+            .chunks(BOUND_ROWS)
             .map(|tile| tile.iter().fold(0.0, |norm, bound| bound.norm.max(norm)))
             .collect();
         let scale = |row: usize| documents.values().scale(row);
@@ -235,10 +246,10 @@ impl Chunk {
         let scanned = gpu.buffer::<u16>(self.rows * padded)?;
         let kernel = gpu.kernel(&SOURCE, "top_k_prepare", THREADS, 64)?;
         // SAFETY: `values` holds `rows` rows `stride` apart, `scanned` `rows x padded` values; `weights` and
-        // `residuals` are per row and tile.
+        // `residuals` are per row and bound.
         unsafe {
             kernel.launch(
-                (self.rows.div_ceil(TILE), 1),
+                (self.rows.div_ceil(BOUND_ROWS), 1),
                 &[
                     self.values.first(),
                     Argument::Count(self.kind),
@@ -278,6 +289,7 @@ struct Asked<'a> {
     norms: &'a [f64],
     k: usize,
     metric: Metric,
+    products: Products,
 }
 
 /// A query's share of the error, rounded up.
@@ -318,6 +330,7 @@ struct Queries<'g> {
     capacity: usize,
     columns: usize,
     metric: Metric,
+    products: Products,
     values: Buffer<f32>,
     rounded: Buffer<u16>,
     norms: Buffer<f64>,
@@ -364,6 +377,7 @@ impl<'g> Queries<'g> {
             capacity,
             columns,
             metric: asked.metric,
+            products: asked.products,
             values: gpu.upload(&values)?,
             rounded: gpu.upload(&rounded)?,
             norms: gpu.upload(&asked.norms[first..first + count])?,
@@ -384,7 +398,7 @@ impl<'g> Queries<'g> {
     fn search(&mut self, chunk: &Chunk) -> Result<()> {
         let mut first = 0;
         while first < chunk.rows {
-            let round = ((GROWTH * self.seen).max(self.capacity - self.k) / TILE).max(1) * TILE;
+            let round = ((GROWTH * self.seen).max(self.capacity - self.k) / BOUND_ROWS).max(1) * BOUND_ROWS;
             let rows = first..(first + round).min(chunk.rows);
             first = rows.end;
             self.seen += rows.len();
@@ -393,7 +407,7 @@ impl<'g> Queries<'g> {
         self.gpu.synchronize()
     }
 
-    /// One round; `rows` start at a tile.
+    /// One round; `rows` start where a bound does.
     fn search_rows(&mut self, chunk: &Chunk, rows: Range<usize>) -> Result<()> {
         self.scan(chunk, rows.clone())?;
         let overflowed = self.gpu.download(&self.overflow, 1)?[0] != 0;
@@ -402,37 +416,39 @@ impl<'g> Queries<'g> {
             return self.select();
         }
         self.rewind()?;
-        let tiles = rows.len().div_ceil(TILE);
-        let middle = rows.start + tiles.div_ceil(2) * TILE;
+        let bounds = rows.len().div_ceil(BOUND_ROWS);
+        let middle = rows.start + bounds.div_ceil(2) * BOUND_ROWS;
         self.search_rows(chunk, rows.start..middle.min(rows.end))?;
         if middle < rows.end { self.search_rows(chunk, middle..rows.end) } else { Ok(()) }
     }
 
     fn scan(&mut self, chunk: &Chunk, rows: Range<usize>) -> Result<()> {
-        let kernel =
-            self.gpu.kernel(&SOURCE, "top_k_scan", THREADS, RING_BYTES + 4 * TILE * size_of::<f32>())?;
-        let tiles = rows.len().div_ceil(TILE);
+        let shared = 4 * TILE * size_of::<f32>();
+        let kernel = self.gpu.product_kernel(&SOURCE, self.products, "top_k_scan", shared)?;
+        let tiles = rows.len().div_ceil(self.products.tile_columns());
         let per_block = TILES_PER_BLOCK.max(tiles.div_ceil(MOST_BLOCKS));
-        let tile = rows.start / TILE;
+        let bound = rows.start / BOUND_ROWS;
+        let padded = padded(self.columns);
+        let operand = |values, rows| self.gpu.operand(self.products, values, padded, rows, padded);
         let first_id = chunk.first_id + u32::try_from(rows.start).unwrap_or(u32::MAX);
-        // SAFETY: all buffers are per query, per row of the chunk from `rows.start` on or per tile from `tile` on,
+        // SAFETY: all buffers are per query, per row of the chunk from `rows.start` on or per bound from `bound` on,
         // and the grid covers `count` queries and `rows.len()` documents.
         unsafe {
             kernel.launch(
                 (self.count.div_ceil(TILE), tiles.div_ceil(per_block)),
                 &[
-                    self.rounded.first(),
+                    operand(self.rounded.first(), self.count)?,
+                    operand(chunk.scanned_at(rows.start), rows.len())?,
                     Argument::count(self.count),
-                    Argument::count(padded(self.columns)),
+                    Argument::count(padded),
                     self.factors.first(),
                     self.on_residuals.first(),
                     self.on_norms.first(),
                     self.thresholds.first(),
-                    chunk.scanned_at(rows.start),
                     Argument::count(rows.len()),
                     chunk.weights.at(rows.start),
-                    chunk.residuals.at(tile),
-                    chunk.tile_norms.at(tile),
+                    chunk.residuals.at(bound),
+                    chunk.tile_norms.at(bound),
                     Argument::Count(first_id),
                     Argument::count(per_block),
                     Argument::count(self.capacity),
@@ -557,16 +573,25 @@ impl DeviceDocuments {
     /// # Errors
     /// As [`search`](super::search), [`Error::OutOfRange`] for a `k` beyond 4,096, [`Error::Cuda`].
     pub fn search(&self, queries: Matrix<'_, f32>, k: usize) -> Result<TopK> {
+        self.search_with(queries, k, gpu()?.products())
+    }
+
+    /// [`DeviceDocuments::search`] by the products named.
+    ///
+    /// # Errors
+    /// As there; [`Error::Cuda`] where the device has no such products.
+    pub fn search_with(&self, queries: Matrix<'_, f32>, k: usize, products: Products) -> Result<TopK> {
         crate::similarity::require_same_columns(queries.columns(), self.chunk.columns)?;
         if k == 0 || k > self.rows() {
             return Err(Error::K { k, documents: self.rows() });
         }
         require_k(k)?;
         let gpu = gpu()?;
+        gpu.require(products)?;
         let mut accumulator = Accumulator::on(Engine::Cuda, queries, k, self.metric, 0)?;
         let size = group_size(k);
         for (index, best) in accumulator.best.chunks_mut(size).enumerate() {
-            let asked = Asked { queries, norms: &accumulator.query_norms, k, metric: self.metric };
+            let asked = Asked { queries, norms: &accumulator.query_norms, k, metric: self.metric, products };
             let mut group = Queries::new(gpu, &asked, Engine::Cuda.dot(), index * size, best)?;
             group.search(&self.chunk)?;
             group.offer(best)?;

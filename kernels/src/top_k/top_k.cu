@@ -1,8 +1,8 @@
 // Exact top-k: scan in bf16 with a proven error bound, score what may rank by definition, keep the best k.
 //
 //   prepare   documents -> bf16 rows, and per tile of 128 documents the largest bf16 residual
-//   scan      128 queries x 128 documents a tile on the tensor cores; scores never leave the chip: what reaches
-//             the query's threshold, less the error bound, is appended to its buffer as an id
+//   scan      128 queries x 128 or 256 documents a tile on the tensor cores; scores never leave the chip: what
+//             reaches the query's threshold, less the error bound, is appended to its buffer as an id
 //   rescore   the new ids of a buffer get their score: similarity/mod.rs's sum, to the bit
 //   select    a buffer keeps its best k (score, then lower id); its threshold becomes the k-th score
 //   rewind    forgets what a scan appended, when a buffer was too small for it
@@ -11,6 +11,9 @@
 // Documents are f32, f16, bf16 or int8 (`kind` 0 to 3), a row `stride` values after the other. Ids are counted
 // from `first` on. The host side is cuda.rs.
 
+// Documents that share a bound on residual and length.
+#define BOUND_ROWS 128u
+
 INLINE float document_value(const void* values, u32 kind, u64 at) {
     if (kind == 0u) return static_cast<const float*>(values)[at];
     if (kind == 1u) return f16_to_f32(static_cast<const u16*>(values)[at]);
@@ -18,7 +21,7 @@ INLINE float document_value(const void* values, u32 kind, u64 at) {
     return static_cast<float>(static_cast<const signed char*>(values)[at]);
 }
 
-// One block a tile: writes `scanned` [rows x padded] and `residuals` [tiles], rounded up and weighted. Rows of NaN
+// One block for each BOUND_ROWS documents: writes `scanned` [rows x padded] and `residuals` [blocks], rounded up and weighted. Rows of NaN
 // weight are scored by definition whatever their residual.
 KERNEL(256, 1)
 top_k_prepare(const void* values, u32 kind, u64 stride, u32 columns, u32 rows, u32 padded, const float* weights,
@@ -26,8 +29,8 @@ top_k_prepare(const void* values, u32 kind, u64 stride, u32 columns, u32 rows, u
     const Span<float> largest = shared<float>(0, THREADS / WARP);
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     float worst = 0.0f;
-    for (u32 i = warp; i < TILE; i += THREADS / WARP) {
-        const u32 row = blockIdx.x * TILE + i;
+    for (u32 i = warp; i < BOUND_ROWS; i += THREADS / WARP) {
+        const u32 row = blockIdx.x * BOUND_ROWS + i;
         if (row >= rows) break;
         double squares = 0.0;
         for (u32 column = lane; column < padded; column += WARP) {
@@ -52,17 +55,18 @@ top_k_prepare(const void* values, u32 kind, u64 stride, u32 columns, u32 rows, u
 // Block (x, y): query tile x against `tiles_per_block` document tiles from y * tiles_per_block on.
 // A query's error in a tile is on_residual * residual + on_norm * norm; its products times weight and factor
 // approximate the scores.
-KERNEL(256, 2)
-top_k_scan(const u16* queries, u32 query_count, u32 padded, const float* factors, const float* on_residuals,
-           const float* on_norms, const float* thresholds, const u16* documents, u32 rows, const float* weights,
+KERNEL(PRODUCT_THREADS, PRODUCT_BLOCKS)
+top_k_scan(OPERAND(queries), OPERAND(documents), u32 query_count, u32 padded, const float* factors,
+           const float* on_residuals, const float* on_norms, const float* thresholds, u32 rows, const float* weights,
            const float* residuals, const float* norms, u32 first, u32 tiles_per_block, u32 capacity, u32* ids,
            u32* counts, u32* overflow) {
-    const Span<float> factor = shared<float>(RING_BYTES, TILE), on_residual = shared<float>(RING_BYTES + 512u, TILE),
-                      on_norm = shared<float>(RING_BYTES + 1024u, TILE),
-                      threshold = shared<float>(RING_BYTES + 1536u, TILE);
+    const Span<float> factor = shared<float>(PRODUCT_BYTES, TILE), on_residual = shared<float>(PRODUCT_BYTES + 512u, TILE),
+                      on_norm = shared<float>(PRODUCT_BYTES + 1024u, TILE),
+                      threshold = shared<float>(PRODUCT_BYTES + 1536u, TILE);
     const u32 query0 = blockIdx.x * TILE, tile0 = blockIdx.y * tiles_per_block;
-    const u32 tiles_there = (rows + TILE - 1u) / TILE - tile0;
+    const u32 tiles_there = (rows + TILE_COLUMNS - 1u) / TILE_COLUMNS - tile0;
     const u32 tiles = tiles_there < tiles_per_block ? tiles_there : tiles_per_block;
+    const u32 lane = threadIdx.x % WARP, last_bound = (rows - 1u) / BOUND_ROWS;
     if (threadIdx.x < TILE) {
         const u32 query = query0 + threadIdx.x;
         const bool inside = query < query_count;
@@ -71,40 +75,54 @@ top_k_scan(const u16* queries, u32 query_count, u32 padded, const float* factors
         on_norm[threadIdx.x] = inside ? on_norms[query] : 0.0f;
         threshold[threadIdx.x] = inside ? thresholds[query] : infinity();
     }
-    const Operand a{queries, padded, query_count, padded}, b{documents, padded, rows, padded};
-    multiply_tiles<false, false>(a, b, padded, query0, tile0 * TILE, tiles, [&](Sums& sums, u32 tile) {
-        const u32 column0 = (tile0 + tile) * TILE;
-        const float residual = residuals[tile0 + tile], norm = norms[tile0 + tile];
-        float weight[8];
+    // The weight of column `lane` of each word: asked for early, exchanged among the lanes when needed.
+    float word_weights[GROUPS_HELD];
+    auto begin = [&](u32 tile) {
         UNROLL
-        for (u32 i = 0; i < 8u; ++i) {
-            const u32 row = column0 + sum_column(i / 2u, i % 2u);
-            weight[i] = row < rows ? weights[row] : 0.0f;
+        for (u32 g = 0; g < GROUPS_HELD; ++g) {
+            const u32 row = (tile0 + tile) * TILE_COLUMNS + sum_word(g) * 32u + lane;
+            word_weights[g] = row < rows ? weights[row] : 0.0f;
         }
+    };
+    multiply_tiles<false, false>(queries, documents, padded, query0, tile0 * TILE_COLUMNS, tiles, begin, [&](Sums& sums, u32 tile) {
+        const u32 column0 = (tile0 + tile) * TILE_COLUMNS;
         UNROLL
-        for (u32 i = 0; i < 8u; ++i) {
-            const u32 m = i / 2u, h = i % 2u, query = sum_row(m, h);
-            const float error = (on_residual[query] * residual + on_norm[query] * norm) * 1.000001f;
-#ifdef BUG_NO_MARGIN
-            const float limit = threshold[query];
-#else
-            const float limit = threshold[query] - error;
-#endif
+        for (u32 g = 0; g < GROUPS_HELD; ++g) {
+            const u32 there = (column0 + sum_word(g) * 32u) / BOUND_ROWS;
+            const u32 bound = there < last_bound ? there : last_bound;
+            const float residual = residuals[bound], norm = norms[bound];
+            float weight[8];
             UNROLL
-            for (u32 j = 0; j < 8u; ++j) {
-                const float score = sums.at[m][j / 2u][h * 2u + j % 2u] * weight[j] * factor[query];
-                const u32 row = column0 + sum_column(j / 2u, j % 2u);
-                if (score < limit) continue; // NaN passes
-#ifdef BUG_MASK
-                if (query0 + query >= query_count || row > rows) continue;
+            for (u32 j = 0; j < 8u; ++j) weight[j] = shuffle(word_weights[g], sum_column(g, j) % 32u);
+            UNROLL
+            for (u32 i = 0; i < ROWS_HELD; ++i) {
+                const u32 query = sum_row(i);
+                const float error = (on_residual[query] * residual + on_norm[query] * norm) * 1.000001f;
+#ifdef BUG_NO_MARGIN
+                const float limit = threshold[query];
 #else
-                if (query0 + query >= query_count || row >= rows) continue;
+                const float limit = threshold[query] - error;
 #endif
-                const u32 at = atomicAdd(&counts[query0 + query], 1u);
-                if (at < capacity) {
-                    ids[static_cast<u64>(query0 + query) * capacity + at] = first + row;
-                } else {
-                    atomicOr(overflow, 1u);
+                u32 reached = 0;
+                UNROLL
+                for (u32 j = 0; j < 8u; ++j) {
+                    const float score = sums.value(i, g, j) * weight[j] * factor[query];
+                    reached |= score < limit ? 0u : 1u << j; // NaN passes
+                }
+                while (reached != 0u) {
+                    const u32 row = column0 + sum_column(g, lowest_bit(reached));
+                    reached &= reached - 1u;
+#ifdef BUG_MASK
+                    if (query0 + query >= query_count || row > rows) continue;
+#else
+                    if (query0 + query >= query_count || row >= rows) continue;
+#endif
+                    const u32 at = atomicAdd(&counts[query0 + query], 1u);
+                    if (at < capacity) {
+                        ids[static_cast<u64>(query0 + query) * capacity + at] = first + row;
+                    } else {
+                        atomicOr(overflow, 1u);
+                    }
                 }
             }
         }
