@@ -7,7 +7,9 @@
 use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG, MODULES, SENTENCE_BERT, WEIGHTS};
-use crate::encoder::bert::{Bert, BertConfig};
+use crate::encoder::bert::BertConfig;
+#[cfg(feature = "float")]
+use crate::encoder::float_bert::Bert;
 use crate::encoder::quantized::{MODEL_TYPE, QuantizedBert};
 use crate::encoder::{Embeddings, Encoder, EncoderOptions, digest_with, normalize};
 use crate::error::{Result, ScorerError};
@@ -29,14 +31,26 @@ pub struct DualEncoder {
 }
 
 enum Transformer {
+    #[cfg(feature = "float")]
     Float(Bert),
     Quantized(QuantizedBert),
 }
 
 impl Transformer {
+    #[cfg(feature = "float")]
+    fn float(config: &BertConfig, weights: &Weights) -> Result<Self> {
+        Ok(Transformer::Float(Bert::from_weights(config.clone(), weights)?))
+    }
+
+    #[cfg(not(feature = "float"))]
+    fn float(_: &BertConfig, _: &Weights) -> Result<Self> {
+        Err(ScorerError::FloatsNotBuilt)
+    }
+
     /// Token vectors, `sum of lengths x hidden_size`.
     fn forward(&self, packed: &[&[u32]]) -> Result<Vec<f32>> {
         match self {
+            #[cfg(feature = "float")]
             Transformer::Float(bert) => Ok(bert.forward(packed)?.flatten_all()?.to_vec1::<f32>()?),
             Transformer::Quantized(bert) => bert.forward(packed),
         }
@@ -78,7 +92,7 @@ impl DualEncoder {
             MODEL_TYPE => {
                 Transformer::Quantized(QuantizedBert::from_weights(&config, &weights, options.instructions)?)
             }
-            _ => Transformer::Float(Bert::from_weights(config.clone(), &weights)?),
+            _ => Transformer::float(&config, &weights)?,
         };
         Ok(Self {
             tokens,
