@@ -176,6 +176,7 @@ export function answers(graded, bundle, files) {
     agreements: agreements().map(({ pairs, name, columns, resamples, seed }) =>
       graded.agree(bytes(pairs), name, JSON.stringify(columns), resamples, seed)),
     refusals: REFUSALS.map(({ call, args }) => refusal(graded, call, args)),
+    floatBundle: refused(() => new graded.Scorer(fromBase64(files.floatBundle))),
     scores: scores(graded, bundle, texts()),
     labels: labels(graded, bundle),
     sampleRun: sampleRun(graded, bundle, files),
@@ -195,10 +196,17 @@ function pairScores(graded, bundle, pairs) {
 }
 
 function refusal(graded, call, args) {
-  try {
+  return refused(() => {
     if (call === "agree") graded.agree(bytes(args[0]), ...args.slice(1));
     else if (call === "Scorer") new graded.Scorer(bytes(args[0]));
     else graded[call](...args);
+  });
+}
+
+/** What is thrown, in words. */
+function refused(work) {
+  try {
+    work();
     return "was accepted";
   } catch (error) {
     return `${error.name}: ${error.message}`;

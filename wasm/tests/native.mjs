@@ -53,7 +53,19 @@ export function sampleFiles() {
     sampleQrels: read(join("qrels", "test.tsv")),
     sampleRun: sampleRun("simd"),
     transformers: transformers(),
+    floatBundle: floatBundle(),
   };
+}
+
+const TINY = at("harness", "scorer", "tests", "fixtures", "tiny_bert");
+
+/** A transformer in floats as base64, in the one-file form. */
+function floatBundle() {
+  return inFolder((folder) => {
+    const file = join(folder, "float.bundle");
+    call(join(built, "examples", "one_file"), [TINY, file]);
+    return readFileSync(file).toString("base64");
+  });
 }
 
 /** Pairs that MiniLM scores, where it is at hand: enough for every length, few enough for a crowded machine. */
@@ -61,9 +73,8 @@ const MINILM_PAIRS = 48;
 
 /** 8-bit transformers as base64, made by the command line, and how many pairs each scores. */
 function transformers() {
-  const tiny = at("harness", "scorer", "tests", "fixtures", "tiny_bert");
   const minilm = process.env.GRADED_MINILM;
-  const wanted = [{ from: tiny, pairs: PAIRS }];
+  const wanted = [{ from: TINY, pairs: PAIRS }];
   if (minilm) wanted.push({ from: minilm, pairs: MINILM_PAIRS });
   return wanted.map(({ from, pairs }) => inFolder((folder) => {
     const file = join(folder, "int8.bundle");

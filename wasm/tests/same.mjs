@@ -75,4 +75,8 @@ export function sameAsNative(world, ask) {
   test(`${world}: bad input is an Error that says what and where`, () => {
     REFUSALS.forEach(({ says }, at) => assert.match(found.refusals[at], says));
   });
+
+  test(`${world}: a transformer in floats is refused, with the command that makes it run`, () => {
+    assert.match(found.floatBundle, /^Error: config\.json: .*in floats.*`graded model quantize`/);
+  });
 }

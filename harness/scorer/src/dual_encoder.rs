@@ -8,7 +8,9 @@ use kernels::encoder::Sequence;
 use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG, MODULES, SENTENCE_BERT, WEIGHTS};
-use crate::encoder::bert::{Bert, BertConfig};
+use crate::encoder::bert::BertConfig;
+#[cfg(feature = "float")]
+use crate::encoder::float_bert::Bert;
 use crate::encoder::quantized::{MODEL_TYPE, QuantizedBert};
 use crate::encoder::{Embeddings, Encoder, EncoderOptions, digest_with, normalize};
 use crate::error::{Result, ScorerError};
@@ -31,6 +33,7 @@ pub struct DualEncoder {
 
 /// A transformer of either kind.
 pub(crate) enum Transformer {
+    #[cfg(feature = "float")]
     Float(Bert),
     Quantized(QuantizedBert),
 }
@@ -43,12 +46,22 @@ impl Transformer {
         weights: &Weights,
         options: &EncoderOptions,
     ) -> Result<Self> {
-        Ok(match bundle.describe()?.model_type.as_str() {
+        match bundle.describe()?.model_type.as_str() {
             MODEL_TYPE => {
-                Self::Quantized(QuantizedBert::from_weights(config, weights, options.instructions)?)
+                Ok(Self::Quantized(QuantizedBert::from_weights(config, weights, options.instructions)?))
             }
-            _ => Self::Float(Bert::from_weights(config.clone(), weights)?),
-        })
+            _ => Self::float(config, weights),
+        }
+    }
+
+    #[cfg(feature = "float")]
+    fn float(config: &BertConfig, weights: &Weights) -> Result<Self> {
+        Ok(Self::Float(Bert::from_weights(config.clone(), weights)?))
+    }
+
+    #[cfg(not(feature = "float"))]
+    fn float(_: &BertConfig, _: &Weights) -> Result<Self> {
+        Err(ScorerError::FloatsNotBuilt)
     }
 
     /// Whether the vectors of a sequence do not depend on what it is packed with, to the last bit.
@@ -59,6 +72,7 @@ impl Transformer {
     /// Token vectors, `sum of lengths x hidden_size`, of sequences that may be pairs.
     pub(crate) fn forward_sequences(&self, packed: &[Sequence<'_>]) -> Result<Vec<f32>> {
         match self {
+            #[cfg(feature = "float")]
             Transformer::Float(bert) => {
                 Ok(bert.forward_sequences(packed)?.flatten_all()?.to_vec1::<f32>()?)
             }

@@ -26,6 +26,12 @@ pub enum ScorerError {
         /// The feature asked for.
         what: String,
     },
+    /// A transformer in floats, met by a build without the feature `float`: the browser's module.
+    #[error(
+        "config.json: model_type \"bert\" is a transformer in floats, which this build does not run; `graded model \
+         quantize` turns it into a bundle in 8 bits, which runs here and natively with the same bits"
+    )]
+    FloatsNotBuilt,
     /// The weights file itself is damaged: header, offsets or total length.
     #[error("{file}: {reason}")]
     BadWeights {
@@ -74,6 +80,7 @@ pub enum ScorerError {
     Compute(String),
 }
 
+#[cfg(feature = "float")]
 impl From<candle_core::Error> for ScorerError {
     fn from(error: candle_core::Error) -> Self {
         ScorerError::Compute(error.to_string())

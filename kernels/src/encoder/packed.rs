@@ -140,9 +140,11 @@ pub(super) fn place(output: usize, input: usize, groups: usize, group: usize) ->
 }
 
 /// Plain Rust, four sums at a time: for NEON, and on every machine in the tests.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 impl Product for Portable {
     const LANES: usize = 4;
     const GROUP: usize = 2;

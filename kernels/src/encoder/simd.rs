@@ -5,7 +5,9 @@
 //! values of a head are packed as weights are, so attention's two products are the same routine.
 
 use super::math;
-use super::packed::{Aligned, PANEL, PackedLinear, Portable, Product, TILE, place};
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+use super::packed::Portable;
+use super::packed::{Aligned, PANEL, PackedLinear, Product, TILE, place};
 use super::{Layer, Look, Norm, Sequence, Shape, Site, Weights};
 use crate::device::InstructionSet;
 
@@ -31,13 +33,17 @@ pub(super) fn lay_out(weights: &Weights, set: InstructionSet) -> Box<dyn Forward
         InstructionSet::Avx512 => Box::new(Packed::<Avx512>::new(weights)),
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512Vnni => Box::new(Packed::<Avx512Vnni>::new(weights)),
+        // The only set there is.
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        InstructionSet::Simd128 => Box::new(Packed::<Simd128>::new(weights)),
+        _ => Box::new(Packed::<Simd128>::new(weights)),
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         _ => portable(weights),
     }
 }
 
-/// Plain Rust in the vector path's order of work, which the compiler vectorises for the target's own instructions.
+/// Plain Rust in the vector path's order of work, which the compiler vectorises for the target's own instructions. Left
+/// out of the browser's module, which would carry it unused.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 pub(super) fn portable(weights: &Weights) -> Box<dyn Forward> {
     Box::new(Packed::<Baseline>::new(weights))
 }
@@ -151,6 +157,7 @@ macro_rules! machine {
     };
 }
 
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 machine!(
     /// Whatever the target has without asking.
     Baseline, Portable, Portable, 4 x 2
