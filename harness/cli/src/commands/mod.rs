@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod label;
 pub mod model;
 pub mod quantize;
+mod quantize_labeler;
 pub mod recipe;
 pub mod runs;
 pub mod serve;
@@ -15,6 +16,7 @@ pub mod shell;
 pub mod simulate;
 pub mod synthesize;
 pub mod train;
+mod train_labeler;
 
 use crate::exit::Verdict;
 use crate::report::Report;
