@@ -86,6 +86,19 @@ pub enum TrainerError {
         /// Their standard deviation.
         deviation: f64,
     },
+    /// A labeler gives every pair nearly the same outputs.
+    #[error(
+        "step {step}: all {count} pairs get the same answer (standard deviation {deviation:.1e}); try a lower learning \
+         rate, a longer warm-up, or grades that are spread more evenly (cross_entropy's class_weights)"
+    )]
+    GradesAlike {
+        /// The step, counted from 1.
+        step: u64,
+        /// How many pairs were looked at.
+        count: usize,
+        /// The largest standard deviation of an output.
+        deviation: f64,
+    },
     /// The loss has not moved since the start.
     #[error(
         "step {step}: the loss has stayed at {loss:.6} since the start (relative change {change:.1e}); try a higher \
@@ -133,6 +146,7 @@ impl TrainerError {
             | Self::Exploded { .. }
             | Self::Collapsed { .. }
             | Self::ScoresAlike { .. }
+            | Self::GradesAlike { .. }
             | Self::Stuck { .. }
             | Self::Loss { .. } => false,
         }

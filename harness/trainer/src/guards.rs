@@ -58,7 +58,10 @@ impl Guards {
         }
         // Vectors are a matter of a few hundred products, looked at now and then.
         if step.is_multiple_of(self.options.window.max(1)) || step == 1 {
-            self.watch_vectors(step, queries, documents, width)?;
+            match queries.is_empty() {
+                true => self.watch_outputs(step, documents, width)?,
+                false => self.watch_vectors(step, queries, documents, width)?,
+            }
         }
         self.watch_loss(step, loss, learning_rate)
     }
@@ -86,6 +89,24 @@ impl Guards {
             }
         }
         Ok(())
+    }
+
+    /// Of a labeler: whether its outputs tell any pair from another. At first a fresh head may not.
+    fn watch_outputs(&self, step: u64, outputs: &[f32], width: usize) -> Result<()> {
+        let count = outputs.len() / width.max(1);
+        if count < 4 || step == 1 {
+            return Ok(());
+        }
+        let column = |at: usize| outputs.iter().skip(at).step_by(width).map(|&x| f64::from(x));
+        let spread = |at: usize| {
+            let mean = column(at).sum::<f64>() / count as f64;
+            (column(at).map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64).sqrt()
+        };
+        let deviation = (0..width).map(spread).fold(0.0, f64::max);
+        match deviation < self.options.least_deviation {
+            true => Err(TrainerError::GradesAlike { step, count, deviation }),
+            false => Ok(()),
+        }
     }
 
     fn watch_vectors(&self, step: u64, queries: &[f32], documents: &[f32], width: usize) -> Result<()> {
@@ -174,6 +195,17 @@ mod tests {
         let collapsed = run(std::iter::once(1.0), 1e-4);
         assert!(matches!(collapsed, Err(TrainerError::Collapsed { step: 1, .. })), "{collapsed:?}");
         assert!(stuck.is_err_and(|error| error.to_string().contains("higher learning rate")));
+    }
+
+    #[test]
+    fn a_labeler_that_answers_everything_alike_is_stopped() {
+        let mut guards = Guards::new(GuardOptions { window: 5, ..Default::default() });
+        let mut watch = |step, outputs: &[f32]| guards.watch(step, 1.0 / step as f64, 1e-3, &[], outputs, 2);
+        let (alike, unlike) = ([0.5, -0.5].repeat(6), [0.5, -0.5, 0.5, -0.25].repeat(3));
+        assert_eq!(watch(1, &alike), Ok(()), "a fresh head");
+        (2..5).for_each(|step| assert_eq!(watch(step, &unlike), Ok(())));
+        assert_eq!(watch(5, &unlike), Ok(()));
+        assert!(matches!(watch(10, &alike), Err(TrainerError::GradesAlike { step: 10, count: 6, .. })));
     }
 
     #[test]

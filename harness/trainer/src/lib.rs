@@ -15,6 +15,6 @@ pub mod ordinal_head;
 pub mod schedule;
 pub mod training;
 
-pub use encoder::{Model, ModelOptions};
+pub use encoder::{GradeHeadOptions, Model, ModelOptions};
 pub use error::TrainerError;
-pub use training::{Slopes, StepReport, TokenBatch, Trainer, TrainingOptions, Vectors};
+pub use training::{PairBatch, Slopes, StepBatch, StepReport, TokenBatch, Trainer, TrainingOptions, Vectors};

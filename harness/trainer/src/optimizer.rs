@@ -98,8 +98,9 @@ impl AdamW {
     ) {
         self.steps += 1;
         for (handle, moments) in &mut self.moments {
-            let decays = parameters.specification(*handle).decays;
-            let step = Step::new(&self.options, self.steps, learning_rate, decays, factor);
+            let specification = parameters.specification(*handle);
+            let (decays, rate) = (specification.decays, learning_rate * specification.rate);
+            let step = Step::new(&self.options, self.steps, rate, decays, factor);
             let blocks = parameters
                 .values_mut(*handle)
                 .par_chunks_mut(BLOCK)

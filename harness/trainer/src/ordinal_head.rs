@@ -95,6 +95,18 @@ pub fn fit(
     Ok(HeadFile { scale: ScaleFile::of(scale), features: features.to_vec(), weights, thresholds, cuts })
 }
 
+/// The cuts on the axis of `scores` `[n]` that agree best (quadratic kappa) with the `grades` `[n]`, found by moving one at a
+/// time from `start`. Grades off the scale are left out; `start` where nothing is left.
+pub fn best_cuts(scale: &Scale, scores: &[f64], grades: &[Grade], start: &[f64]) -> Vec<f64> {
+    let level = |grade: Grade| scale.levels().iter().position(|level| level.grade == grade);
+    let known = scores.iter().zip(grades).filter_map(|(&score, &grade)| Some((score, level(grade)?)));
+    let (scores, levels): (Vec<f64>, Vec<usize>) = known.unzip();
+    match scores.len() {
+        0 => start.to_vec(),
+        _ => Cuts::new(&scores, &levels, scale).best(start),
+    }
+}
+
 fn check(scale: &Scale, features: &[Feature], x: &[f64], grades: &[Grade]) -> Result<Vec<usize>, FitError> {
     let p = features.len();
     if p == 0 || x.len() != grades.len() * p {

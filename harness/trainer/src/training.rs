@@ -11,6 +11,9 @@
 //! Memory is bounded by one chunk's tape, however large the batch. A chunk encoded twice gives the same bits twice (its
 //! dropout is a function of seed, step and text), so keeping tapes or not changes time and memory and nothing else.
 
+use kernels::encoder::Sequence;
+use scorer::tokens::PairIds;
+
 use crate::encoder::dropout::Dropout;
 use crate::encoder::parameters::Gradients;
 use crate::encoder::{Encoded, Model};
@@ -77,7 +80,64 @@ pub struct TokenBatch<T> {
     pub targets: T,
 }
 
-/// The vectors of a batch, as a loss gets them.
+/// Pairs as ids, and what is known about them, for a cross-encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairBatch<T> {
+    /// `N` pairs.
+    pub pairs: Vec<PairIds>,
+    /// What the loss reads: grades, a teacher's distributions.
+    pub targets: T,
+}
+
+/// What a step encodes and what its loss reads.
+pub trait StepBatch {
+    /// What the loss reads.
+    type Targets;
+
+    /// How many of the texts are queries; they come first.
+    fn queries(&self) -> usize;
+
+    /// Everything that is encoded.
+    fn texts(&self) -> Vec<Sequence<'_>>;
+
+    /// What the loss reads.
+    fn targets(&self) -> &Self::Targets;
+}
+
+impl<T> StepBatch for TokenBatch<T> {
+    type Targets = T;
+
+    fn queries(&self) -> usize {
+        self.queries.len()
+    }
+
+    fn texts(&self) -> Vec<Sequence<'_>> {
+        self.queries.iter().chain(&self.documents).map(|ids| Sequence::single(ids)).collect()
+    }
+
+    fn targets(&self) -> &T {
+        &self.targets
+    }
+}
+
+impl<T> StepBatch for PairBatch<T> {
+    type Targets = T;
+
+    fn queries(&self) -> usize {
+        0
+    }
+
+    fn texts(&self) -> Vec<Sequence<'_>> {
+        self.pairs.iter().map(PairIds::sequence).collect()
+    }
+
+    fn targets(&self) -> &T {
+        &self.targets
+    }
+}
+
+/// The vectors of a batch, as a loss gets them. Of a cross-encoder: no queries, and as documents the head's outputs for
+/// each pair, `width` of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Vectors<'a> {
     /// `B x width` unit vectors.
@@ -170,10 +230,10 @@ impl Trainer {
     ///
     /// # Errors
     /// A batch that cannot be made or encoded, what the guards find, what `after` says.
-    pub fn train<T, E: From<TrainerError>>(
+    pub fn train<B: StepBatch, E: From<TrainerError>>(
         &mut self,
-        mut batches: impl FnMut(u64) -> std::result::Result<Vec<TokenBatch<T>>, E>,
-        mut loss: impl FnMut(Vectors<'_>, &T) -> std::result::Result<Slopes, String>,
+        mut batches: impl FnMut(u64) -> std::result::Result<Vec<B>, E>,
+        mut loss: impl FnMut(Vectors<'_>, &B::Targets) -> std::result::Result<Slopes, String>,
         mut after: impl FnMut(&Self, StepReport) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         while self.steps_taken() < self.options.schedule.steps {
@@ -188,10 +248,10 @@ impl Trainer {
     ///
     /// # Errors
     /// A text that cannot be encoded, a loss that refuses the batch, what the guards find. Nothing has changed then.
-    pub fn step<T>(
+    pub fn step<B: StepBatch>(
         &mut self,
-        batches: &[TokenBatch<T>],
-        loss: &mut impl FnMut(Vectors<'_>, &T) -> std::result::Result<Slopes, String>,
+        batches: &[B],
+        loss: &mut impl FnMut(Vectors<'_>, &B::Targets) -> std::result::Result<Slopes, String>,
     ) -> Result<StepReport> {
         let step = self.steps_taken() + 1;
         let learning_rate = self.options.schedule.rate(step - 1);
@@ -203,7 +263,7 @@ impl Trainer {
             let slopes = self.accumulate(batch, number, batches.len(), loss)?;
             value += share * slopes.value;
             loss_slopes.iter_mut().zip(&slopes.parameters).for_each(|(sum, slope)| *sum += share * slope);
-            tokens += batch.queries.iter().chain(&batch.documents).map(Vec::len).sum::<usize>();
+            tokens += batch.texts().iter().map(|text| text.ids.len()).sum::<usize>();
         }
         let norm = self.gradients.norm();
         if !norm.is_finite() {
@@ -217,21 +277,21 @@ impl Trainer {
     }
 
     /// Adds a batch's gradients, divided by the number of batches of the step.
-    fn accumulate<T>(
+    fn accumulate<B: StepBatch>(
         &mut self,
-        batch: &TokenBatch<T>,
+        batch: &B,
         number: usize,
         count: usize,
-        loss: &mut impl FnMut(Vectors<'_>, &T) -> std::result::Result<Slopes, String>,
+        loss: &mut impl FnMut(Vectors<'_>, &B::Targets) -> std::result::Result<Slopes, String>,
     ) -> Result<Slopes> {
         let step = self.steps_taken() + 1;
         let width = self.model.dimensions();
-        let texts: Vec<&[u32]> = batch.queries.iter().chain(&batch.documents).map(Vec::as_slice).collect();
+        let texts = batch.texts();
         self.model.check(&texts)?;
         let dropout =
             Dropout::new(self.options.dropout, self.options.seed.wrapping_add((number as u64) << 40), step);
         let chunks = Model::chunks(&texts, self.options.chunk_tokens);
-        let keep = texts.iter().map(|ids| ids.len()).sum::<usize>() <= self.options.tape_tokens;
+        let keep = texts.iter().map(|text| text.ids.len()).sum::<usize>() <= self.options.tape_tokens;
 
         let mut vectors = vec![0.0; texts.len() * width];
         let mut kept: Vec<Option<Encoded>> = Vec::with_capacity(chunks.len());
@@ -241,9 +301,9 @@ impl Trainer {
             kept.push(keep.then_some(encoded));
         }
 
-        let (queries, documents) = vectors.split_at(batch.queries.len() * width);
+        let (queries, documents) = vectors.split_at(batch.queries() * width);
         let parameters = self.loss_parameters.as_slice();
-        let slopes = loss(Vectors { queries, documents, width, parameters }, &batch.targets)
+        let slopes = loss(Vectors { queries, documents, width, parameters }, batch.targets())
             .map_err(|reason| TrainerError::Loss { step, reason })?;
         let rate = self.options.schedule.rate(step - 1);
         self.guards.watch(step, slopes.value, rate, queries, documents, width)?;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kernels::encoder::Sequence;
 use scorer::pooling::Pooling;
 use scorer::{Bundle, EncoderOptions, Role, load_encoder};
 use serde::Deserialize;
@@ -46,8 +47,8 @@ fn sequences(model: &Model) -> Vec<Vec<u32>> {
     TEXTS.iter().map(|text| model.ids(text, Role::Document).unwrap()).collect()
 }
 
-fn views(sequences: &[Vec<u32>]) -> Vec<&[u32]> {
-    sequences.iter().map(Vec::as_slice).collect()
+fn views(sequences: &[Vec<u32>]) -> Vec<Sequence<'_>> {
+    sequences.iter().map(|ids| Sequence::single(ids)).collect()
 }
 
 /// All vectors, chunk by chunk.

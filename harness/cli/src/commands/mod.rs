@@ -9,6 +9,7 @@ mod judged;
 pub mod label;
 pub mod model;
 pub mod quantize;
+mod quantize_labeler;
 pub mod recipe;
 pub mod runs;
 pub mod serve;
@@ -16,6 +17,7 @@ pub mod shell;
 pub mod simulate;
 pub mod synthesize;
 pub mod train;
+mod train_labeler;
 
 use crate::exit::Verdict;
 use crate::report::Report;

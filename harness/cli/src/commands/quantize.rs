@@ -11,8 +11,8 @@ use scorer::{Bundle, EncoderOptions, Role, load_encoder};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Finished;
 use super::model::{bundle_table, read_text};
+use super::{Finished, quantize_labeler};
 use crate::arguments::Options;
 use crate::models::Model;
 use crate::report::{Cell, Report, Table};
@@ -29,17 +29,18 @@ const COMPARED_DOCUMENTS: usize = 256;
 /// Flags of `graded model quantize`.
 #[derive(Debug, Args)]
 pub struct Quantize {
-    /// A BERT bundle in floats: a pulled model's name, or a bundle's file or folder
-    bundle: String,
+    /// A BERT bundle in floats, an encoder or a cross-encoder labeler: a pulled model's name, or a bundle's file or folder
+    pub(super) bundle: String,
     /// The bundle file to write
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// A file of texts, one a line, over which activations are evened out [default: the embedded sample's documents]
+    pub(super) out: PathBuf,
+    /// A file of texts, one a line, over which activations are evened out; of a labeler's pairs: query, tab, document
+    /// [default: the embedded sample's]
     #[arg(long, value_name = "FILE")]
-    texts: Option<PathBuf>,
+    pub(super) texts: Option<PathBuf>,
     /// A collection on which the loss is measured; may be repeated [default: sample]
     #[arg(long = "on", value_name = "NAME|DIR")]
-    collections: Vec<String>,
+    pub(super) collections: Vec<String>,
 }
 
 /// What 8 bits cost on one collection.
@@ -58,6 +59,9 @@ struct Loss {
 /// Runs `graded model quantize`.
 pub fn run(command: &Quantize, options: &Options) -> anyhow::Result<Finished> {
     let float = models::bundle(&command.bundle)?;
+    if scorer::labeler::is_cross_encoder(&float)? {
+        return quantize_labeler::run(command, &float, options);
+    }
     let texts = calibration_texts(command)?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     progress::say(options, format!("quantising {}, evened out over {} texts", command.bundle, texts.len()));

@@ -79,7 +79,13 @@ fn completed(path: &Path) -> anyhow::Result<Completed> {
     let has = |names: &[&str]| names.iter().any(|name| tables.contains_key(*name));
     if has(&["loss", "training"]) {
         // Where it says no seed, the command line's default.
-        let recipe = TrainingFile::read(path)?.complete(DEFAULT_SEED);
+        let file = TrainingFile::read(path)?;
+        if file.trains_a_labeler() {
+            let recipe = file.complete_labeler(DEFAULT_SEED).with_context(|| path.display().to_string())?;
+            let json = serde_json::to_value(&recipe.file)?;
+            return Ok(Completed { toml: recipe.to_toml()?, json, digest: recipe.digest()? });
+        }
+        let recipe = file.complete(DEFAULT_SEED);
         let recipe = recipe.with_context(|| path.display().to_string())?;
         let json = serde_json::to_value(&recipe.file)?;
         return Ok(Completed { toml: recipe.to_toml()?, json, digest: recipe.digest()? });

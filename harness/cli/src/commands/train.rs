@@ -1,4 +1,5 @@
-//! `graded train`: graded lists in, an encoder in the sentence-transformers layout out.
+//! `graded train`: graded lists in, an encoder in the sentence-transformers layout out; or graded pairs in, a labeler out
+//! (`train_labeler.rs`).
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use trainer::batch::{Batches, Lists};
 use trainer::losses::{Embeddings, Loss, Targets};
 use trainer::{Model, Slopes, StepReport, TokenBatch, Trainer, Vectors, checkpoint};
 
-use super::Finished;
+use super::{Finished, train_labeler};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::recipe::{SystemChoice, TrainingFile, TrainingRecipe};
@@ -22,7 +23,7 @@ use crate::report::{Cell, Report, Table};
 use crate::systems::saved_run;
 use crate::training::data::{self, TrainingSet};
 use crate::training::evaluation::HeldOut;
-use crate::training::folder::{Found, RunFolder};
+use crate::training::folder::{Found, RUN, RunFolder};
 use crate::training::mining;
 use crate::{models, progress};
 
@@ -42,6 +43,13 @@ pub struct Command {
     resume: bool,
 }
 
+impl Command {
+    fn out(&self) -> PathBuf {
+        let named = || PathBuf::from(self.recipe.file_stem().unwrap_or("model".as_ref()));
+        self.out.clone().unwrap_or_else(named)
+    }
+}
+
 /// What was measured, and when.
 struct Measured {
     when: String,
@@ -50,23 +58,24 @@ struct Measured {
 }
 
 /// What happened over the run's steps, for progress and report.
-struct Course {
-    started: Instant,
+pub(super) struct Course {
+    pub(super) started: Instant,
     first_step: u64,
-    pairs: u64,
-    losses: Vec<(u64, f64)>,
+    pub(super) pairs: u64,
+    pub(super) losses: Vec<(u64, f64)>,
 }
 
 /// Runs `graded train`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
-    let recipe = TrainingFile::read(&command.recipe)?
-        .complete(options.seed)
-        .with_context(|| command.recipe.display().to_string())?;
+    let file = TrainingFile::read(&command.recipe)?;
+    let shown = || command.recipe.display().to_string();
+    if file.trains_a_labeler() {
+        let recipe = file.complete_labeler(options.seed).with_context(shown)?;
+        return train_labeler::run(&recipe, &command.out(), command.resume, options);
+    }
+    let recipe = file.complete(options.seed).with_context(shown)?;
     let digest = recipe.digest()?;
-    let out = match &command.out {
-        Some(out) => out.clone(),
-        None => PathBuf::from(command.recipe.file_stem().unwrap_or("model".as_ref())),
-    };
+    let out = command.out();
     let folder = RunFolder::new(&out);
     let found = folder.look(command.resume)?;
     if let Found::Finished(record) = &found {
@@ -116,12 +125,7 @@ impl Run<'_> {
             progress::say(self.options, format!("goes on after step {} of {steps}", trainer.steps_taken()));
         }
         let bar = progress::bar(self.options, "training", steps);
-        let mut course = Course {
-            started: Instant::now(),
-            first_step: trainer.steps_taken(),
-            pairs: 0,
-            losses: Vec::new(),
-        };
+        let mut course = Course::new(trainer.steps_taken());
         bar.set_position(course.first_step);
         bar.reset_eta();
         let accumulate = self.recipe.file.training.accumulate;
@@ -157,14 +161,7 @@ impl Run<'_> {
     ) -> anyhow::Result<()> {
         let table = &self.recipe.file.training;
         let steps = trainer.options().schedule.steps;
-        course.losses.push((report.step, report.loss));
-        let line = course.line(report);
-        bar.set_message(line.clone());
-        bar.inc(1);
-        if bar.is_hidden() && (report.step.is_multiple_of(steps.div_ceil(LINES)) || report.step == steps) {
-            let left = course.seconds_left(report.step, steps);
-            progress::say(self.options, format!("step {} of {steps}: {line}, {left:.0} s left", report.step));
-        }
+        course.took(report, steps, bar, self.options);
         let is_last = report.step == steps;
         if table.checkpoint_every > 0 && report.step.is_multiple_of(table.checkpoint_every) && !is_last {
             self.folder.save(&checkpoint::to_bytes(trainer, &self.digest))?;
@@ -203,7 +200,8 @@ impl Run<'_> {
         let mut record = self.record(trainer, course, &measured);
         let bundle = trainer.model.to_bundle(&self.card(&record, &table)?)?;
         record["model"] = bundle.digest().into();
-        self.folder.finish(&bundle, &record, run.as_deref())?;
+        let run = run.as_deref().map(|run| (RUN, run));
+        self.folder.finish(&bundle, &record, run.as_slice())?;
         record["out"] = out.display().to_string().into();
         progress::say(self.options, format!("{}: the trained model, {}", out.display(), course.speed()));
         Ok(Report { tables: vec![table], json: record, lines: Vec::new() }.into())
@@ -286,7 +284,24 @@ impl Run<'_> {
 }
 
 impl Course {
-    fn pairs_per_second(&self) -> f64 {
+    /// Before the first step of this process.
+    pub(super) fn new(first_step: u64) -> Self {
+        Self { started: Instant::now(), first_step, pairs: 0, losses: Vec::new() }
+    }
+
+    /// Notes a step and shows it.
+    pub(super) fn took(&mut self, report: StepReport, steps: u64, bar: &ProgressBar, options: &Options) {
+        self.losses.push((report.step, report.loss));
+        let line = self.line(report);
+        bar.set_message(line.clone());
+        bar.inc(1);
+        if bar.is_hidden() && (report.step.is_multiple_of(steps.div_ceil(LINES)) || report.step == steps) {
+            let left = self.seconds_left(report.step, steps);
+            progress::say(options, format!("step {} of {steps}: {line}, {left:.0} s left", report.step));
+        }
+    }
+
+    pub(super) fn pairs_per_second(&self) -> f64 {
         self.pairs as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 
@@ -300,7 +315,7 @@ impl Course {
         format!("loss {loss:.4}, learning rate {rate:.1e}, {:.0} pairs/s", self.pairs_per_second())
     }
 
-    fn speed(&self) -> String {
+    pub(super) fn speed(&self) -> String {
         let steps = self.losses.len();
         format!(
             "{steps} steps in {:.1} s, {:.0} pairs/s",
@@ -359,7 +374,7 @@ fn slopes(loss: &Loss, learned: &[bool], vectors: Vectors<'_>, targets: &Targets
     })
 }
 
-fn already_done(record: &Value, digest: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
+pub(super) fn already_done(record: &Value, digest: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
     if record["recipe"] != digest {
         let out = out.display();
         return Err(Usage::error(format!(

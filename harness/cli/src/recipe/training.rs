@@ -64,9 +64,13 @@ pub struct TrainingData {
     /// A file of labelled pairs with texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs: Option<PathBuf>,
-    /// A rater of the collection whose grades are the teacher's scores, for losses that learn from a teacher.
+    /// A rater of the collection whose grades are the teacher's scores, for losses that learn from a teacher. A labeler
+    /// learns its grades instead of the human ones; in a file of pairs, a column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
+    /// Raters whose votes on a pair are the distribution that a labeler is distilled from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub raters: Vec<String>,
     /// Take out queries whose lists say nothing to the loss (no positive, one grade only) instead of refusing them.
     pub drop_silent: bool,
     /// Queries that are not learned from but measured on.
@@ -101,8 +105,15 @@ pub struct HeldOut {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainedScorer {
+    /// What is trained; an encoder where not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ScorerKind>,
     /// Where training starts: `embedded`, a pulled model, a bundle's path.
     pub encoder: String,
+    /// Where a labeler's grades begin on the axis of expected grades: half-way `between` the grades, or `fitted` to some
+    /// of the pairs it learned from, for the highest quadratic kappa.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuts: Option<CutsChoice>,
     /// Tokens per text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
@@ -122,6 +133,27 @@ pub struct TrainedScorer {
     /// Train low-rank adapters only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
+}
+
+/// What a recipe trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScorerKind {
+    /// Texts to vectors.
+    Encoder,
+    /// Pairs to grades.
+    CrossEncoder,
+}
+
+/// Where a labeler's cuts come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutsChoice {
+    /// Half-way between grades.
+    #[default]
+    Between,
+    /// Fitted to what was learned.
+    Fitted,
 }
 
 /// `[scorer.lora]`.
@@ -155,6 +187,12 @@ pub struct TrainingTable {
     pub learning_rate: f64,
     /// The highest rate of what a loss learns.
     pub loss_learning_rate: f64,
+    /// The highest rate of a labeler's head; that of all the rest where not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_learning_rate: Option<f64>,
+    /// Pairs of a labeler's batch; 32 where not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<usize>,
     /// Steps of the rising line; a tenth of the run where not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u64>,
@@ -197,6 +235,8 @@ impl Default for TrainingTable {
             epochs: None,
             learning_rate: 2e-5,
             loss_learning_rate: 1e-3,
+            head_learning_rate: None,
+            pairs: None,
             warmup_steps: None,
             decay: Decay::Linear,
             beta1: adamw.beta1,
@@ -264,6 +304,16 @@ impl TrainingFile {
     /// When a name is unknown, a number out of range, or two keys exclude each other; says which key.
     pub fn complete(mut self, seed: u64) -> anyhow::Result<TrainingRecipe> {
         let seed = *self.training.seed.get_or_insert(seed);
+        let only_labelers = [
+            ("scorer.kind = \"cross-encoder\"", self.trains_a_labeler()),
+            ("scorer.cuts", self.scorer.cuts.is_some()),
+            ("data.raters", !self.data.raters.is_empty()),
+            ("training.pairs", self.training.pairs.is_some()),
+            ("training.head_learning_rate", self.training.head_learning_rate.is_some()),
+        ];
+        if let Some((key, _)) = only_labelers.into_iter().find(|(_, set)| *set) {
+            return Err(Usage::error(format!("{key}: expected a recipe of a labeler")));
+        }
         if self.batch.seed == 0 {
             self.batch.seed = seed;
         }
@@ -272,6 +322,25 @@ impl TrainingFile {
         loss.check().map_err(|error| Usage::error(format!("loss: {error}")))?;
         self.loss = toml::Table::try_from(&loss)?;
         let mining = self.complete_mining(seed)?;
+        self.check_data_and_length()?;
+        let model = self.model_options(seed)?;
+        let names = self.evaluation.measures.clone().map(|names| names.join(" "));
+        let measures = parse_measures(names.as_deref().unwrap_or(DEFAULT_MEASURES))
+            .map_err(|error| Usage::error(format!("evaluation.measures: {error}")))?;
+        self.evaluation.measures = Some(measures.iter().map(ToString::to_string).collect());
+        let recipe = TrainingRecipe { file: self, loss, mining, model, measures, seed };
+        // What does not depend on the data is refused before the data is read.
+        recipe.options(1).check()?;
+        Ok(recipe)
+    }
+
+    /// Whether this is the recipe of a labeler.
+    pub fn trains_a_labeler(&self) -> bool {
+        self.scorer.kind == Some(ScorerKind::CrossEncoder)
+    }
+
+    /// What recipes of encoders and labelers have in common.
+    pub(super) fn check_data_and_length(&self) -> anyhow::Result<()> {
         if self.data.dataset.is_some() == self.data.pairs.is_some() {
             return Err(Usage::error("data: expected either dataset or pairs"));
         }
@@ -284,15 +353,44 @@ impl TrainingFile {
         if self.training.accumulate == 0 {
             return Err(Usage::error("training.accumulate: expected at least 1, found 0"));
         }
-        let model = self.model_options(seed)?;
-        let names = self.evaluation.measures.clone().map(|names| names.join(" "));
-        let measures = parse_measures(names.as_deref().unwrap_or(DEFAULT_MEASURES))
-            .map_err(|error| Usage::error(format!("evaluation.measures: {error}")))?;
-        self.evaluation.measures = Some(measures.iter().map(ToString::to_string).collect());
-        let recipe = TrainingRecipe { file: self, loss, mining, model, measures, seed };
-        // What does not depend on the data is refused before the data is read.
-        recipe.options(1).check()?;
-        Ok(recipe)
+        Ok(())
+    }
+
+    /// How a run under `seed` goes, when an epoch has `batches` batches.
+    pub(super) fn options(&self, seed: u64, batches: u64) -> TrainingOptions {
+        let table = &self.training;
+        let per_epoch = batches.div_ceil(table.accumulate).max(1);
+        let steps = table.steps.unwrap_or_else(|| table.epochs.unwrap_or(1) * per_epoch);
+        TrainingOptions {
+            schedule: Schedule {
+                peak: table.learning_rate,
+                warmup_steps: table.warmup_steps.unwrap_or(steps / 10),
+                steps,
+                decay: table.decay,
+            },
+            adamw: AdamWOptions {
+                beta1: table.beta1,
+                beta2: table.beta2,
+                epsilon: table.epsilon,
+                weight_decay: table.weight_decay,
+            },
+            loss_learning_rate: table.loss_learning_rate,
+            clip_norm: (table.clip_norm != 0.0).then_some(table.clip_norm),
+            dropout: table.dropout,
+            seed,
+            chunk_tokens: table.chunk_tokens,
+            tape_tokens: table.tape_tokens,
+            guards: table.guards,
+        }
+    }
+
+    /// A digest of what the recipe does, without the words of `[claim]` and without what changes nothing of the result
+    /// (how often it is saved).
+    pub(super) fn digest(&self) -> anyhow::Result<String> {
+        let mut done = Self { claim: Claim::default(), ..self.clone() };
+        done.training.checkpoint_every = 0;
+        done.training.evaluate_every = 0;
+        Ok(blake3::hash(toml::to_string(&done)?.as_bytes()).to_hex().to_string())
     }
 
     fn complete_mining(&mut self, seed: u64) -> anyhow::Result<Option<(String, Mining)>> {
@@ -312,7 +410,7 @@ impl TrainingFile {
         Ok(Some((system, mining)))
     }
 
-    fn model_options(&self, seed: u64) -> anyhow::Result<ModelOptions> {
+    pub(super) fn model_options(&self, seed: u64) -> anyhow::Result<ModelOptions> {
         let scorer = &self.scorer;
         if scorer.encoder.is_empty() {
             return Err(Usage::error(
@@ -364,30 +462,7 @@ impl HeldOut {
 impl TrainingRecipe {
     /// How the run goes, when an epoch has `batches` batches.
     pub fn options(&self, batches: u64) -> TrainingOptions {
-        let table = &self.file.training;
-        let per_epoch = batches.div_ceil(table.accumulate).max(1);
-        let steps = table.steps.unwrap_or_else(|| table.epochs.unwrap_or(1) * per_epoch);
-        TrainingOptions {
-            schedule: Schedule {
-                peak: table.learning_rate,
-                warmup_steps: table.warmup_steps.unwrap_or(steps / 10),
-                steps,
-                decay: table.decay,
-            },
-            adamw: AdamWOptions {
-                beta1: table.beta1,
-                beta2: table.beta2,
-                epsilon: table.epsilon,
-                weight_decay: table.weight_decay,
-            },
-            loss_learning_rate: table.loss_learning_rate,
-            clip_norm: (table.clip_norm != 0.0).then_some(table.clip_norm),
-            dropout: table.dropout,
-            seed: self.seed,
-            chunk_tokens: table.chunk_tokens,
-            tape_tokens: table.tape_tokens,
-            guards: table.guards,
-        }
+        self.file.options(self.seed, batches)
     }
 
     /// The completed recipe as TOML.
@@ -404,14 +479,11 @@ impl TrainingRecipe {
     /// # Errors
     /// When a path in it is not UTF-8.
     pub fn digest(&self) -> anyhow::Result<String> {
-        let mut done = TrainingFile { claim: Claim::default(), ..self.file.clone() };
-        done.training.checkpoint_every = 0;
-        done.training.evaluate_every = 0;
-        Ok(blake3::hash(toml::to_string(&done)?.as_bytes()).to_hex().to_string())
+        self.file.digest()
     }
 }
 
-fn table<T: serde::de::DeserializeOwned>(key: &str, written: toml::Table) -> anyhow::Result<T> {
+pub(super) fn table<T: serde::de::DeserializeOwned>(key: &str, written: toml::Table) -> anyhow::Result<T> {
     written.try_into().map_err(|error: toml::de::Error| Usage::error(format!("{key}: {}", error.message())))
 }
 

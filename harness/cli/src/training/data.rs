@@ -57,7 +57,7 @@ pub fn read(recipe: &TrainingRecipe, options: &Options) -> anyhow::Result<Traini
 }
 
 /// Takes the held-out queries' judgments out of `learned` and returns them with their documents.
-fn hold_out(
+pub(super) fn hold_out(
     learned: &mut Collection,
     held_out: &HeldOut,
     dataset: Option<&str>,

@@ -13,7 +13,7 @@ use crate::exit::Usage;
 /// Inside the finished folder: what the run was and what came of it.
 const RECORD: &str = "training.json";
 /// Inside the finished folder: the held-out queries' rankings.
-const RUN: &str = "held_out.run";
+pub const RUN: &str = "held_out.run";
 /// A checkpoint beyond this is no checkpoint of ours.
 const MOST_BYTES: u64 = 64 << 30;
 
@@ -74,11 +74,11 @@ impl RunFolder {
         cache::write_whole(&self.checkpoint(), checkpoint)
     }
 
-    /// Writes the finished model, its record and its rankings, and takes the checkpoint away.
+    /// Writes the finished model, its record and the files beside it, and takes the checkpoint away.
     ///
     /// # Errors
     /// When the disk refuses; the checkpoint is still there then.
-    pub fn finish(&self, bundle: &Bundle, record: &Value, run: Option<&str>) -> anyhow::Result<()> {
+    pub fn finish(&self, bundle: &Bundle, record: &Value, beside: &[(&str, &str)]) -> anyhow::Result<()> {
         let partial = self.beside("partial");
         let shown = || format!("{}: cannot be written", self.out.display());
         drop(std::fs::remove_dir_all(&partial));
@@ -86,8 +86,8 @@ impl RunFolder {
             cache::write_whole(&partial.join(name), bundle.get(name).unwrap_or_default())?;
         }
         cache::write_whole(&partial.join(RECORD), format!("{record:#}\n").as_bytes())?;
-        if let Some(run) = run {
-            cache::write_whole(&partial.join(RUN), run.as_bytes())?;
+        for (name, content) in beside {
+            cache::write_whole(&partial.join(name), content.as_bytes())?;
         }
         std::fs::rename(&partial, &self.out).with_context(shown)?;
         match std::fs::remove_file(self.checkpoint()) {

@@ -3,4 +3,5 @@
 pub mod data;
 pub mod evaluation;
 pub mod folder;
+pub mod labeled;
 pub mod mining;

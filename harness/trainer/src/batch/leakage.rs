@@ -49,6 +49,26 @@ pub fn refuse_leaked<'a>(
     })
 }
 
+/// The same for training queries given as (id, text), for those who learn from pairs rather than lists.
+///
+/// # Errors
+/// [`BatchError::Leaked`], naming the first and counting the others.
+pub fn refuse_leaked_queries<'a>(
+    training: impl IntoIterator<Item = (&'a str, &'a str)>,
+    test: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), BatchError> {
+    let known: HashMap<String, &str> = test.into_iter().map(|(id, text)| (normalised(text), id)).collect();
+    let find = |(id, text): (&'a str, &'a str)| Some((id, text, *known.get(&normalised(text))?));
+    let mut leaks = training.into_iter().filter_map(find);
+    let Some((training, text, test)) = leaks.next() else { return Ok(()) };
+    Err(BatchError::Leaked {
+        training: training.to_owned(),
+        test: test.to_owned(),
+        text: text.to_owned(),
+        others: leaks.count(),
+    })
+}
+
 /// What is left of a query when only its words count.
 fn normalised(text: &str) -> String {
     let lower = text.to_lowercase();

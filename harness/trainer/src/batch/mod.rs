@@ -19,12 +19,14 @@ mod leakage;
 mod lists;
 mod masks;
 mod mining;
+mod pairs;
 #[cfg(test)]
 mod tests;
 
 pub use batches::{Batch, BatchPlan, Batches, Pick};
 pub use error::BatchError;
-pub use leakage::{Leak, leaked, refuse_leaked};
+pub use leakage::{Leak, leaked, refuse_leaked, refuse_leaked_queries};
 pub use lists::{GradedPair, Lists, Merged, NamedText, TrainingDocument};
 pub use masks::{Margin, Reference, mask_above, mask_grades};
 pub use mining::{Mined, MinedPick, Mining, MiningCounts, RankedDocument};
+pub use pairs::PairBatches;

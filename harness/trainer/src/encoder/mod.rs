@@ -1,4 +1,5 @@
-//! Encoders that can be trained: texts -> unit vectors, and the way back from d loss / d vectors to the parameters.
+//! Encoders that can be trained: texts -> unit vectors, pairs -> outputs of a grade head, and the way back from
+//! d loss / d vectors to the parameters.
 //!
 //! [`Model`] is a bundle opened for training. Texts come sorted by length and cut into chunks of so many tokens; a chunk's
 //! forward gives vectors and, if asked, a tape, and its backward adds to the gradients. No random number is drawn
@@ -6,6 +7,7 @@
 
 pub mod attention;
 pub mod bert;
+mod cross_encoder;
 pub mod dropout;
 pub mod gelu;
 pub mod linear;
@@ -18,20 +20,23 @@ pub mod vectorized;
 
 use std::collections::BTreeMap;
 
+use kernels::encoder::Sequence as Text;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use scorer::bundle::{Bundle, CARD, CONFIG, MODULES, PROMPTS, SENTENCE_BERT, WEIGHTS};
+use scorer::bundle::{Bundle, CARD, CONFIG, LABELER, MODULES, POOLING, PROMPTS, SENTENCE_BERT, WEIGHTS};
 use scorer::encoder::bert::BertConfig;
 use scorer::encoder::static_table::StaticTableConfig;
+use scorer::labeler::{CROSS_ENCODER, CrossEncoderFile, Cuts, HeadKind, ScaleFile, is_cross_encoder};
 use scorer::pooling::Pooling;
 use scorer::template::{Role, Template};
-use scorer::tokens::Tokens;
+use scorer::tokens::{PairIds, Tokens};
 use scorer::weights::Weights;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{Result, TrainerError};
 use bert::{Adaptation, Bert, Sequence, Tape};
+use cross_encoder::{CrossEncoder, HeadTape, Start};
 use dropout::Dropout;
 use parameters::{Gradients, Parameters};
 use pooling::{LinearPooling, normalize, normalize_backward};
@@ -71,14 +76,29 @@ pub struct Model {
 enum Network {
     Bert { bert: Bert, pooling: LinearPooling, mode: Pooling },
     StaticTable(StaticTable),
+    CrossEncoder(Box<CrossEncoder>),
+}
+
+/// The head of a labeler that is to be trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradeHeadOptions {
+    /// What its outputs mean.
+    pub kind: HeadKind,
+    /// Its grades.
+    pub scale: relevance::Scale,
+    /// The share of each level among what is learned, all above 0: what a fresh head answers.
+    pub shares: Vec<f64>,
+    /// Multiplies the learning rate of pooler and classifier.
+    pub rate: f64,
 }
 
 /// The vectors of a chunk, and what its backward needs.
 pub struct Encoded {
-    /// One unit vector per text of the chunk, in the chunk's order.
+    /// One unit vector per text of the chunk, or a head's outputs per pair, in the chunk's order.
     pub vectors: Vec<f32>,
     lengths: Vec<f64>,
     tape: Option<Tape>,
+    head: Option<HeadTape>,
 }
 
 #[derive(Deserialize)]
@@ -113,8 +133,52 @@ impl Model {
         }
     }
 
-    fn bert(base: Bundle, options: &ModelOptions, template: Template) -> Result<Self> {
-        let config = BertConfig::from_bundle(&base)?;
+    /// Opens a bundle as a cross-encoder with a grade head: a BERT encoder, which gets a fresh head, or a cross-encoder
+    /// whose head goes on where it is of the same kind.
+    ///
+    /// # Errors
+    /// As [`Model::from_bundle`]; `Unsupported` for a bundle that is no BERT.
+    pub fn cross_encoder(base: Bundle, options: &ModelOptions, head: &GradeHeadOptions) -> Result<Self> {
+        match is_cross_encoder(&base)? {
+            true => drop(scorer::load_labeler(&base, &scorer::EncoderOptions::default())?),
+            false => drop(scorer::load_encoder(&base, &scorer::EncoderOptions::default())?),
+        }
+        let model_type = base.describe()?.model_type;
+        if model_type != "bert" {
+            return Err(TrainerError::Unsupported(format!("a cross-encoder of {model_type:?}")));
+        }
+        let unfit =
+            [("scorer.pooling", options.pooling.is_some()), ("scorer.*_prompt", options.prompts.is_some())];
+        if let Some((name, _)) = unfit.into_iter().find(|(_, set)| *set) {
+            return Err(TrainerError::setting(
+                name,
+                "a setting",
+                "none: a cross-encoder reads [CLS] and no prompts",
+            ));
+        }
+        let (config, limit) = Self::limits(&base, options)?;
+        let cuts = Cuts::between(head.scale.clone())?.values().to_vec();
+        let (kind, scale) = (CROSS_ENCODER.to_owned(), ScaleFile::of(&head.scale));
+        let file = CrossEncoderFile { kind, scale, head: head.kind, cuts, max_tokens: Some(limit) };
+        let mut parameters = Parameters::default();
+        let mut draw = Normal::new(options.seed).draw();
+        let bert = Self::opened(&base, &config, options, &mut parameters, &mut draw)?;
+        let start = Start { shares: &head.shares, rate: head.rate };
+        let network = CrossEncoder::new(&base, &config, bert, file, &start, &mut parameters, &mut draw)?;
+        Ok(Self {
+            parameters,
+            network: Network::CrossEncoder(Box::new(network)),
+            tokens: Tokens::from_bundle(&base, true, Some(limit))?,
+            template: Template::default(),
+            lowercase: false,
+            max_tokens: Some(limit),
+            base,
+        })
+    }
+
+    /// The configuration and the tokens of a text, checked.
+    fn limits(base: &Bundle, options: &ModelOptions) -> Result<(BertConfig, usize)> {
+        let config = BertConfig::from_bundle(base)?;
         let file: SentenceBertFile = base.json(SENTENCE_BERT)?.unwrap_or_default();
         let most = config.max_position_embeddings;
         let limit = options.max_tokens.or(file.max_seq_length).unwrap_or(most);
@@ -125,18 +189,37 @@ impl Model {
             let expected = format!("at most {}", config.num_hidden_layers);
             return Err(TrainerError::setting("scorer.freeze_layers", options.freeze_layers, &expected));
         }
-        let mode = options.pooling.map_or_else(|| Pooling::from_bundle(&base), Ok)?;
-        let mut parameters = Parameters::default();
-        let mut bert = Bert::from_weights(config, &Weights::from_bundle(&base, WEIGHTS)?, &mut parameters)?;
+        Ok((config, limit))
+    }
+
+    /// The transformer with what is frozen frozen, and with its adapters.
+    fn opened(
+        base: &Bundle,
+        config: &BertConfig,
+        options: &ModelOptions,
+        parameters: &mut Parameters,
+        draw: &mut dyn FnMut() -> f32,
+    ) -> Result<Bert> {
+        let mut bert = Bert::from_weights(config.clone(), &Weights::from_bundle(base, WEIGHTS)?, parameters)?;
         if options.freeze_embeddings {
-            bert.freeze_embeddings(&mut parameters);
+            bert.freeze_embeddings(parameters);
         }
         if options.freeze_layers > 0 {
-            bert.freeze_layers(&mut parameters, options.freeze_layers);
+            bert.freeze_layers(parameters, options.freeze_layers);
         }
         if let Some(adaptation) = &options.lora {
-            bert.adapt(&mut parameters, adaptation, &mut Normal::new(options.seed).draw())?;
+            bert.adapt(parameters, adaptation, draw)?;
         }
+        Ok(bert)
+    }
+
+    fn bert(base: Bundle, options: &ModelOptions, template: Template) -> Result<Self> {
+        let (config, limit) = Self::limits(&base, options)?;
+        let file: SentenceBertFile = base.json(SENTENCE_BERT)?.unwrap_or_default();
+        let mode = options.pooling.map_or_else(|| Pooling::from_bundle(&base), Ok)?;
+        let mut parameters = Parameters::default();
+        let draw = &mut Normal::new(options.seed).draw();
+        let bert = Self::opened(&base, &config, options, &mut parameters, draw)?;
         let tokens = Tokens::from_bundle(&base, true, Some(limit))?;
         let network = Network::Bert { bert, pooling: LinearPooling::new(mode)?, mode };
         Ok(Self {
@@ -171,9 +254,10 @@ impl Model {
         Ok(Self { parameters, network, tokens, template, lowercase: false, max_tokens, base })
     }
 
-    /// Elements of a vector.
+    /// Elements of a vector, or outputs of a grade head.
     pub fn dimensions(&self) -> usize {
         match &self.network {
+            Network::CrossEncoder(network) => network.outputs(),
             Network::Bert { bert, .. } => bert.config().hidden_size,
             Network::StaticTable(table) => table.config().dimensions,
         }
@@ -193,17 +277,39 @@ impl Model {
         Ok(if self.lowercase { self.tokens.encode(&text.to_lowercase()) } else { self.tokens.encode(&text) }?)
     }
 
+    /// The ids of a pair, for a cross-encoder.
+    ///
+    /// # Errors
+    /// When the tokenizer fails, or the model reads single texts.
+    pub fn pair_ids(&self, query: &str, document: &str) -> Result<PairIds> {
+        match &self.network {
+            Network::CrossEncoder(network) => Ok(network.tokens.encode(query, document)?),
+            _ => Err(TrainerError::Unsupported("a pair for a model of single texts".into())),
+        }
+    }
+
+    /// Moves the cuts of a cross-encoder's grades; another model has none.
+    ///
+    /// # Errors
+    /// Cuts that do not fit the scale.
+    pub fn set_cuts(&mut self, cuts: &[f64]) -> Result<()> {
+        if let Network::CrossEncoder(network) = &mut self.network {
+            network.file.cuts = network.file.cuts()?.moved(cuts)?.values().to_vec();
+        }
+        Ok(())
+    }
+
     /// Cuts texts into chunks of at most `budget` tokens (a text is never split), sorted by length: positions.
-    pub fn chunks(texts: &[&[u32]], budget: usize) -> Vec<Vec<usize>> {
+    pub fn chunks(texts: &[Text<'_>], budget: usize) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&at| texts[at].len());
+        order.sort_by_key(|&at| texts[at].ids.len());
         let (mut chunks, mut used): (Vec<Vec<usize>>, usize) = (Vec::new(), usize::MAX);
         for at in order {
-            used = used.saturating_add(texts[at].len());
+            used = used.saturating_add(texts[at].ids.len());
             match chunks.last_mut() {
                 Some(chunk) if used <= budget => chunk.push(at),
                 _ => {
-                    used = texts[at].len();
+                    used = texts[at].ids.len();
                     chunks.push(vec![at]);
                 }
             }
@@ -215,20 +321,26 @@ impl Model {
     /// step, so that a text's dropout does not depend on its chunk.
     pub fn forward(
         &self,
-        texts: &[&[u32]],
+        texts: &[Text<'_>],
         chunk: &[usize],
         dropout: Option<&Dropout>,
         keep: bool,
     ) -> Encoded {
         let width = self.dimensions();
         let (mut vectors, tape) = match &self.network {
+            Network::CrossEncoder(network) => {
+                let sequences = sequences(texts, chunk);
+                let (vectors, tapes) = network.forward(&self.parameters, &sequences, dropout, keep);
+                let (tape, head) = tapes.unzip();
+                return Encoded { vectors, lengths: Vec::new(), tape, head };
+            }
             Network::StaticTable(table) => (table.forward(&self.parameters, &own(texts, chunk)), None),
             Network::Bert { bert, pooling, .. } => {
                 let (hidden, tape) = bert.forward(&self.parameters, &sequences(texts, chunk), dropout, keep);
                 let mut vectors = vec![0.0; chunk.len() * width];
                 let mut rest = hidden.as_slice();
                 for (vector, &at) in vectors.chunks_exact_mut(width).zip(chunk) {
-                    let (own, others) = rest.split_at(texts[at].len() * width);
+                    let (own, others) = rest.split_at(texts[at].ids.len() * width);
                     pooling.pool(own, vector);
                     rest = others;
                 }
@@ -236,7 +348,7 @@ impl Model {
             }
         };
         let lengths = vectors.chunks_exact_mut(width).map(normalize).collect();
-        Encoded { vectors, lengths, tape }
+        Encoded { vectors, lengths, tape, head: None }
     }
 
     /// Adds what `slope` (d loss / d the chunk's vectors) says of the parameters to `gradients`. `encoded` is what
@@ -244,31 +356,42 @@ impl Model {
     pub fn backward(
         &self,
         gradients: &mut Gradients,
-        texts: &[&[u32]],
+        texts: &[Text<'_>],
         chunk: &[usize],
         encoded: Encoded,
         mut slope: Vec<f32>,
         dropout: Option<&Dropout>,
     ) {
         let width = self.dimensions();
-        let rows = encoded.vectors.chunks_exact(width).zip(&encoded.lengths);
+        let Encoded { vectors, lengths, tape, head } = encoded;
+        if let Network::CrossEncoder(network) = &self.network {
+            debug_assert!(tape.is_some() && head.is_some(), "a backward without a tape");
+            if let (Some(tape), Some(head)) = (tape, head) {
+                let sequences = sequences(texts, chunk);
+                network.backward(&self.parameters, gradients, &sequences, (tape, head), &slope, dropout);
+            }
+            return;
+        }
+        let rows = vectors.chunks_exact(width).zip(&lengths);
         for ((unit, &length), slope) in rows.zip(slope.chunks_exact_mut(width)) {
             normalize_backward(unit, length, slope);
         }
-        match (&self.network, encoded.tape) {
+        match (&self.network, tape) {
             (Network::StaticTable(table), _) => table.backward(gradients, &own(texts, chunk), &slope),
             (Network::Bert { bert, pooling, .. }, Some(tape)) => {
-                let tokens: usize = chunk.iter().map(|&at| texts[at].len()).sum();
+                let tokens: usize = chunk.iter().map(|&at| texts[at].ids.len()).sum();
                 let mut hidden = vec![0.0; tokens * width];
                 let mut rest = hidden.as_mut_slice();
                 for (slope, &at) in slope.chunks_exact(width).zip(chunk) {
-                    let (own, others) = rest.split_at_mut(texts[at].len() * width);
+                    let (own, others) = rest.split_at_mut(texts[at].ids.len() * width);
                     pooling.spread(slope, own);
                     rest = others;
                 }
                 bert.backward(&self.parameters, gradients, tape, hidden, dropout);
             }
-            (Network::Bert { .. }, None) => debug_assert!(false, "a backward without a tape"),
+            (Network::Bert { .. } | Network::CrossEncoder(_), _) => {
+                debug_assert!(false, "a backward without a tape")
+            }
         }
     }
 
@@ -276,13 +399,17 @@ impl Model {
     ///
     /// # Errors
     /// [`TrainerError::Text`] by position.
-    pub fn check(&self, texts: &[&[u32]]) -> Result<()> {
+    pub fn check(&self, texts: &[Text<'_>]) -> Result<()> {
         let (vocabulary, longest) = match &self.network {
             Network::Bert { bert, .. } => (bert.config().vocab_size, bert.config().max_position_embeddings),
+            Network::CrossEncoder(network) => {
+                let config = network.bert.config();
+                (config.vocab_size, config.max_position_embeddings)
+            }
             Network::StaticTable(table) => (table.config().vocab_size, usize::MAX),
         };
-        for (text, ids) in texts.iter().enumerate() {
-            let is_empty = ids.is_empty() && matches!(self.network, Network::Bert { .. });
+        for (text, Text { ids, .. }) in texts.iter().enumerate() {
+            let is_empty = ids.is_empty() && !matches!(self.network, Network::StaticTable(_));
             if is_empty || ids.len() > longest {
                 let reason = format!("{} tokens, expected 1 to {longest}", ids.len());
                 return Err(TrainerError::Text { text, reason });
@@ -321,8 +448,13 @@ impl Model {
                 let lowercase = old["do_lower_case"].as_bool().unwrap_or(false);
                 let file = json!({"max_seq_length": self.max_tokens, "do_lower_case": lowercase});
                 files.insert(SENTENCE_BERT.into(), pretty(&file));
-                files.insert(scorer::bundle::POOLING.into(), pretty(&pooling_file(*mode, self.dimensions())));
+                files.insert(POOLING.into(), pretty(&pooling_file(*mode, self.dimensions())));
                 files.insert(MODULES.into(), pretty(&modules(&["Transformer", "Pooling", "Normalize"])));
+            }
+            Network::CrossEncoder(network) => {
+                [MODULES, POOLING, SENTENCE_BERT, PROMPTS].iter().for_each(|name| drop(files.remove(*name)));
+                files.insert(LABELER.into(), pretty(&json!(network.file)));
+                files.insert(CONFIG.into(), pretty(&self.classifier_config(network)?));
             }
             Network::StaticTable(table) => {
                 let config = StaticTableConfig { max_tokens: self.max_tokens, ..table.config().clone() };
@@ -331,6 +463,29 @@ impl Model {
             }
         }
         Ok(Bundle::from_files(files)?)
+    }
+
+    /// The configuration as transformers writes it for a `BertForSequenceClassification`.
+    fn classifier_config(&self, network: &CrossEncoder) -> Result<Value> {
+        let mut config: Value = self.base.json(CONFIG)?.unwrap_or_else(|| json!({}));
+        let name = |output: usize| match network.file.head {
+            HeadKind::Softmax => format!("grade {}", network.file.scale.levels[output].grade),
+            HeadKind::Coral => format!("above grade {}", network.file.scale.levels[output].grade),
+            HeadKind::Corn => {
+                format!("above grade {}, given at least it", network.file.scale.levels[output].grade)
+            }
+        };
+        let names: Vec<String> = (0..network.outputs()).map(name).collect();
+        let numbered = || names.iter().enumerate();
+        config["architectures"] = json!(["BertForSequenceClassification"]);
+        config["id2label"] = numbered()
+            .map(|(at, name)| (at.to_string(), json!(name)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        config["label2id"] =
+            numbered().map(|(at, name)| (name.clone(), json!(at))).collect::<serde_json::Map<_, _>>().into();
+        config["problem_type"] = "single_label_classification".into();
+        Ok(config)
     }
 
     /// The trained tensors, and those of the base that the network does not read, as a safetensors file.
@@ -344,6 +499,7 @@ impl Model {
         let named = match &self.network {
             Network::Bert { bert, .. } => bert.named_tensors(&self.parameters),
             Network::StaticTable(table) => table.named_tensors(&self.parameters),
+            Network::CrossEncoder(network) => network.named_tensors(&self.parameters),
         };
         let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
         let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = named
@@ -372,12 +528,12 @@ fn serialize(
     safetensors::serialize(views, Some(format))
 }
 
-fn own<'a>(texts: &[&'a [u32]], chunk: &[usize]) -> Vec<&'a [u32]> {
-    chunk.iter().map(|&at| texts[at]).collect()
+fn own<'a>(texts: &[Text<'a>], chunk: &[usize]) -> Vec<&'a [u32]> {
+    chunk.iter().map(|&at| texts[at].ids).collect()
 }
 
-fn sequences<'a>(texts: &[&'a [u32]], chunk: &[usize]) -> Vec<Sequence<'a>> {
-    let sequence = |&at: &usize| Sequence { ids: texts[at], second: texts[at].len(), key: at as u64 };
+fn sequences<'a>(texts: &[Text<'a>], chunk: &[usize]) -> Vec<Sequence<'a>> {
+    let sequence = |&at: &usize| Sequence { ids: texts[at].ids, second: texts[at].second, key: at as u64 };
     chunk.iter().map(sequence).collect()
 }
 

@@ -15,6 +15,8 @@ pub struct Specification {
     pub trainable: bool,
     /// Whether weight decay pulls at it: matrices yes, biases and norms no.
     pub decays: bool,
+    /// Multiplies the learning rate; 1 but for heads.
+    pub rate: f64,
 }
 
 /// The values of all parameters, by handle.
@@ -30,7 +32,7 @@ impl Parameters {
         debug_assert_eq!(shape.iter().product::<usize>(), values.len());
         let (name, shape) = (name.into(), shape.to_vec());
         let decays = shape.len() > 1;
-        self.specifications.push(Specification { name, shape, trainable: true, decays });
+        self.specifications.push(Specification { name, shape, trainable: true, decays, rate: 1.0 });
         self.values.push(values);
         Handle(self.values.len() - 1)
     }
@@ -63,6 +65,11 @@ impl Parameters {
     /// Keeps a tensor as it is.
     pub fn freeze(&mut self, handle: Handle) {
         self.specifications[handle.0].trainable = false;
+    }
+
+    /// Trains a tensor at so many times the learning rate.
+    pub fn set_rate(&mut self, handle: Handle, rate: f64) {
+        self.specifications[handle.0].rate = rate;
     }
 
     /// The tensor of this name.

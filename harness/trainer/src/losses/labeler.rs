@@ -7,6 +7,7 @@
 //! cross_entropy   [N x (K+1)]   sum_i w(y_i) -log softmax(z_i)_{y_i} / sum_i w(y_i), smoothed on request
 //! coral           [N x K]       1/N sum_i sum_k BCE(sigma(z_ik), [y_i > k])       k = 0..K-1
 //! corn            [N x K]       mean over (i, k) with y_i >= k of BCE(sigma(z_ik), [y_i > k])
+//! mse             [N x (K+1)]   1/N sum_i (sum_k k softmax(z_i)_k - y_i)^2
 //! distillation    [N x (K+1)]   T^2/N sum_i KL(softmax-teacher p_i || softmax(z_i/T)) + hard_weight * cross-entropy
 //! ```
 //!
@@ -38,7 +39,14 @@ pub enum LabelerLoss {
     Corn(Corn),
     /// A teacher's distribution over grades.
     Distillation(Distillation),
+    /// The squared error of the expected grade.
+    Mse(Mse),
 }
+
+/// The squared error has no settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mse {}
 
 /// The settings of cross-entropy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -112,6 +120,7 @@ impl LabelerLoss {
             LabelerLoss::Coral(_) => "coral",
             LabelerLoss::Corn(_) => "corn",
             LabelerLoss::Distillation(_) => "distillation",
+            LabelerLoss::Mse(_) => "mse",
         }
     }
 
@@ -119,7 +128,9 @@ impl LabelerLoss {
     #[must_use]
     pub fn logits_for(&self, highest_grade: u8) -> usize {
         match self {
-            LabelerLoss::CrossEntropy(_) | LabelerLoss::Distillation(_) => usize::from(highest_grade) + 1,
+            LabelerLoss::CrossEntropy(_) | LabelerLoss::Distillation(_) | LabelerLoss::Mse(_) => {
+                usize::from(highest_grade) + 1
+            }
             LabelerLoss::Coral(_) | LabelerLoss::Corn(_) => usize::from(highest_grade),
         }
     }
@@ -128,7 +139,9 @@ impl LabelerLoss {
     #[must_use]
     pub fn distribution(&self, logits: &[f64]) -> Vec<f64> {
         match self {
-            LabelerLoss::CrossEntropy(_) | LabelerLoss::Distillation(_) => softmax(logits),
+            LabelerLoss::CrossEntropy(_) | LabelerLoss::Distillation(_) | LabelerLoss::Mse(_) => {
+                softmax(logits)
+            }
             LabelerLoss::Coral(_) => from_above(logits.iter().map(|logit| sigmoid(*logit))),
             LabelerLoss::Corn(_) => from_above(logits.iter().scan(1.0, |reached, logit| {
                 *reached *= sigmoid(*logit);
@@ -155,7 +168,7 @@ impl LabelerLoss {
                 check("label_smoothing", smoothing, (0.0..=1.0).contains(&smoothing), "0 to 1")?;
                 loss.class_weights.iter().try_for_each(|weight| at_least_0("class_weights", *weight))
             }
-            LabelerLoss::Coral(_) | LabelerLoss::Corn(_) => Ok(()),
+            LabelerLoss::Coral(_) | LabelerLoss::Corn(_) | LabelerLoss::Mse(_) => Ok(()),
             LabelerLoss::Distillation(loss) => {
                 let (temperature, expected) = (loss.temperature, "a finite number above 0");
                 check("temperature", temperature, temperature.is_normal() && temperature > 0.0, expected)?;
@@ -205,6 +218,10 @@ impl LabelerLoss {
                     .collect()
             }
             LabelerLoss::Distillation(loss) => self.distil(loss, &rows, targets)?,
+            LabelerLoss::Mse(_) => {
+                let grades = self.grades(&rows, targets)?;
+                rows.iter().zip(grades).map(|(row, grade)| expected_grade_error(row, *grade)).collect()
+            }
         };
         Ok(mean(terms))
     }
@@ -217,7 +234,9 @@ impl LabelerLoss {
             return Err(LossError::Examples { examples: rows.len(), what: "grades", got: grades.len() });
         }
         let highest = match self {
-            LabelerLoss::CrossEntropy(_) | LabelerLoss::Distillation(_) => rows[0].len() - 1,
+            LabelerLoss::CrossEntropy(_) | LabelerLoss::Distillation(_) | LabelerLoss::Mse(_) => {
+                rows[0].len() - 1
+            }
             LabelerLoss::Coral(_) | LabelerLoss::Corn(_) => rows[0].len(),
         };
         match grades.iter().position(|grade| usize::from(*grade) > highest) {
@@ -291,6 +310,15 @@ impl Distillation {
             teacher.iter().zip(&scaled).map(|(p, z)| self.temperature * ((z - total).exp() - p)).collect();
         Term { value, share: 1.0, slopes }
     }
+}
+
+/// `(E - y)^2` of the expected grade `E = sum_k k p_k`; d / d z_k = 2 (E - y) p_k (k - E).
+fn expected_grade_error(row: &[f64], grade: u8) -> Term {
+    let shares = softmax(row);
+    let expected: f64 = shares.iter().zip(0..).map(|(share, k)| share * f64::from(k)).sum();
+    let error = expected - f64::from(grade);
+    let slope = |(share, k): (&f64, i32)| 2.0 * error * share * (f64::from(k) - expected);
+    Term { value: error * error, share: 1.0, slopes: shares.iter().zip(0..).map(slope).collect() }
 }
 
 /// A teacher's distribution at a temperature: proportional to `p^(1/T)`.

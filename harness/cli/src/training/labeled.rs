@@ -1,0 +1,197 @@
+//! From a labeler recipe's `[data]` to pairs to learn from and pairs to measure on. The two never share a query: equal texts
+//! are refused.
+
+use std::collections::HashMap;
+
+use datasets::pairs::{PairFile, PairOptions, read_ratings};
+use datasets::{Collection, Ratings};
+use relevance::{Grade, LabeledPair, Scale};
+use serde_json::Value;
+use trainer::batch::refuse_leaked_queries;
+
+use super::data::hold_out;
+use crate::arguments::Options;
+use crate::collections;
+use crate::exit::Usage;
+use crate::recipe::LabelerRecipe;
+
+/// A pair to learn from.
+pub struct Lesson {
+    /// The pair, with its texts.
+    pub pair: LabeledPair,
+    /// The level that is learned, counted from the lowest.
+    pub level: u8,
+    /// The share of the raters' votes that each level got; empty where there are no raters.
+    pub distribution: Vec<f32>,
+}
+
+/// What a labeler learns from and is measured on.
+pub struct Lessons {
+    /// Where the pairs come from.
+    pub name: String,
+    /// Digests of documents, queries and judgments.
+    pub fingerprint: Value,
+    /// The grades.
+    pub scale: Scale,
+    /// What is learned.
+    pub learned: Vec<Lesson>,
+    /// Pairs of held-out queries with their human grades.
+    pub held_out: Option<Vec<LabeledPair>>,
+    /// The same with the teacher's grades as predictions, where there is a teacher.
+    pub teacher: Option<Vec<LabeledPair>>,
+    /// What a reader should know. One sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Grades by query and document.
+type Votes = HashMap<(String, String), Vec<Option<Grade>>>;
+
+/// Reads the data of a recipe.
+///
+/// # Errors
+/// When it cannot be read, a rater is unknown, a grade is off the scale, a held-out query is also learned from, or
+/// nothing is left to learn.
+pub fn read(recipe: &LabelerRecipe, options: &Options) -> anyhow::Result<Lessons> {
+    let data = &recipe.file.data;
+    let mut learned = match (&data.dataset, &data.pairs) {
+        (Some(name), _) => collections::open(name, data.split.as_deref(), options.memory)?,
+        (None, Some(file)) => collections::of_pairs(file, options.memory)?,
+        (None, None) => return Err(Usage::error("data: expected either dataset or pairs")),
+    };
+    let held_out = match &data.held_out {
+        Some(held_out) => Some(hold_out(&mut learned, held_out, data.dataset.as_deref(), options)?),
+        None => None,
+    };
+    if let Some(held_out) = &held_out {
+        fn queries(collection: &Collection) -> impl Iterator<Item = (&str, &str)> {
+            collection.judged_queries().map(|query| (query.id.as_str(), query.text.as_str()))
+        }
+        refuse_leaked_queries(queries(&learned), queries(held_out))?;
+    }
+    let mut notes = learned.notes.clone();
+    let lessons = lessons(&learned, recipe, options, &mut notes)?;
+    let pairs = held_out.as_ref().map(|collection| PairFile::of_collection(collection).pairs);
+    let teacher = match (&held_out, &pairs, &data.teacher) {
+        (Some(collection), Some(pairs), Some(name)) => taught(collection, pairs, name, recipe, options)?,
+        _ => None,
+    };
+    Ok(Lessons {
+        name: learned.name.clone(),
+        fingerprint: collections::fingerprint(&learned),
+        scale: learned.scale.clone(),
+        learned: lessons,
+        held_out: pairs,
+        teacher,
+        notes,
+    })
+}
+
+fn lessons(
+    collection: &Collection,
+    recipe: &LabelerRecipe,
+    options: &Options,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Vec<Lesson>> {
+    let data = &recipe.file.data;
+    let teacher = match &data.teacher {
+        Some(name) => Some(votes(collection, std::slice::from_ref(name), recipe, options, "data.teacher")?),
+        None => None,
+    };
+    let raters = match data.raters.as_slice() {
+        [] => None,
+        names => Some(votes(collection, names, recipe, options, "data.raters")?),
+    };
+    let level = |pair: &LabeledPair, grade: Grade| {
+        let position = collection.scale.levels().iter().position(|level| level.grade == grade);
+        position.ok_or_else(|| {
+            let (query, document, scale) = (&pair.query, &pair.document, collection.scale.name());
+            Usage::error(format!("{query} {document}: grade {grade} is not on the scale {scale}"))
+        })
+    };
+    let (mut lessons, mut silent) = (Vec::new(), 0);
+    for pair in PairFile::of_collection(collection).pairs {
+        let key = (pair.query.clone(), pair.document.clone());
+        let voted =
+            |votes: &Votes| votes.get(&key).into_iter().flatten().copied().flatten().collect::<Vec<_>>();
+        let grade = match &teacher {
+            Some(teacher) => voted(teacher).first().copied(),
+            None => pair.human,
+        };
+        let mut distribution = Vec::new();
+        if let Some(raters) = &raters {
+            let given = voted(raters);
+            distribution = vec![0.0; if given.is_empty() { 0 } else { collection.scale.levels().len() }];
+            for grade in &given {
+                distribution[level(&pair, *grade)?] += 1.0 / given.len() as f32;
+            }
+        }
+        match grade {
+            Some(grade) if raters.is_none() || !distribution.is_empty() => {
+                let level =
+                    u8::try_from(level(&pair, grade)?).map_err(|_| Usage::error("a scale of 256 levels"))?;
+                lessons.push(Lesson { pair, level, distribution });
+            }
+            _ => silent += 1,
+        }
+    }
+    if silent > 0 {
+        notes.push(format!("{silent} pairs without a grade to learn were left out"));
+    }
+    if lessons.is_empty() {
+        return Err(Usage::error(format!("{}: no pair has a grade to learn", collection.name)));
+    }
+    Ok(lessons)
+}
+
+/// The held-out pairs with a teacher's grades; `None` where the held-out collection has no such rater.
+fn taught(
+    collection: &Collection,
+    pairs: &[LabeledPair],
+    name: &str,
+    recipe: &LabelerRecipe,
+    options: &Options,
+) -> anyhow::Result<Option<Vec<LabeledPair>>> {
+    let known = collection.ratings.as_ref().is_some_and(|ratings| ratings.column(name).is_some());
+    if !known && recipe.file.data.pairs.is_none() {
+        return Ok(None);
+    }
+    let votes = votes(collection, &[name.to_owned()], recipe, options, "data.teacher")?;
+    let graded = |pair: &LabeledPair| {
+        let key = (pair.query.clone(), pair.document.clone());
+        LabeledPair { predicted: votes.get(&key).and_then(|grades| grades[0]), ..pair.clone() }
+    };
+    Ok(Some(pairs.iter().map(graded).collect()))
+}
+
+/// The grades of the named raters: of the collection's, or of a pair file's columns.
+fn votes(
+    collection: &Collection,
+    names: &[String],
+    recipe: &LabelerRecipe,
+    options: &Options,
+    key: &str,
+) -> anyhow::Result<Votes> {
+    let read;
+    let ratings: &Ratings = match (&collection.ratings, &recipe.file.data.pairs) {
+        (Some(ratings), _) => ratings,
+        (None, Some(file)) => {
+            let wanted = PairOptions { memory_bytes: options.memory, ..PairOptions::default() };
+            read = read_ratings(file, names, &wanted)?;
+            &read
+        }
+        (None, None) => return Err(Usage::error(format!("{key}: {} has no raters", collection.name))),
+    };
+    let columns = names.iter().map(|name| {
+        ratings.column(name).ok_or_else(|| {
+            let known = ratings.raters.join(", ");
+            Usage::error(format!("{key}: {name} is no rater of the collection; there are: {known}"))
+        })
+    });
+    let columns = columns.collect::<anyhow::Result<Vec<_>>>()?;
+    let rows = ratings.queries.iter().zip(&ratings.documents).zip(ratings.table.rows());
+    Ok(rows
+        .map(|((query, document), row)| {
+            ((query.clone(), document.clone()), columns.iter().map(|&column| row[column]).collect())
+        })
+        .collect())
+}
