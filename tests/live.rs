@@ -299,6 +299,24 @@ fn the_strictest_form_that_a_server_accepts_is_found_once() {
         assert_eq!(server.count(), requests, "{form}");
         assert_eq!(grades(&folder), expected(6));
     }
+    // A server with keys of its own.
+    let server = FakeModel::start(|seen| {
+        let has = |key: &str| seen.body.get(key).is_some();
+        match has("max_tokens") || has("temperature") || !has("max_completion_tokens") {
+            true => Reply::error(400, "unsupported parameter"),
+            false => good(seen),
+        }
+    });
+    let folder = Folder::new();
+    let own = "omit = [\"max_tokens\", \"temperature\"]\nextra = { max_completion_tokens = 100 }";
+    pairs(&folder, 30);
+    recipe(&folder, &server.url, "", "");
+    let answer = label(&folder, "");
+    assert_eq!(answer.code, 1);
+    assert!(answer.stderr.contains("unsupported parameter"), "{}", answer.stderr);
+    recipe(&folder, &server.url, own, "");
+    label(&folder, "--restart").ok();
+    assert_eq!(grades(&folder), expected(30));
     // One question that is refused in every form settles nothing and is not a grade.
     let server = FakeModel::start(|seen| match item(seen) {
         0 => Reply::error(400, "too long"),
@@ -425,6 +443,7 @@ fn answers_that_cannot_be_read_are_no_grades_and_are_asked_again_on_request() {
     let answer = label(&folder, "--restart");
     assert_eq!((answer.code, server.count()), (1, 64), "{}", answer.stderr);
     assert!(answer.stderr.contains("64 of 64 pairs"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("As a language model"), "{}", answer.stderr);
 }
 
 #[test]

@@ -24,6 +24,8 @@ mod synthesize;
 // A server that misbehaves, and live models against it: `graded label --labeler judge.toml`.
 mod fake_model;
 mod live;
+// `graded data import-log`: public logs of other schemas.
+mod import_log;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
+use crate::collection::Document;
 use crate::error::{Error, Result};
 use crate::open::{OpenOptions, Parts};
 use crate::records::{Record, document, no_lines, query};
@@ -38,6 +39,16 @@ pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Parts> {
         notes.push(format!("{repeated} lines of {} repeat a judgment", judged.display()));
     }
     Ok(Parts { documents, queries, judgments, split: Some(split), splits, notes, ..Parts::default() })
+}
+
+/// The documents of a file in the form of `corpus.jsonl`, where there is no collection around it.
+///
+/// # Errors
+/// As [`crate::open()`] for such a file.
+pub fn documents(path: &Path, options: &OpenOptions) -> Result<Vec<Document>> {
+    let mut budget = Budget::new(options.memory_bytes);
+    budget.expect(path)?;
+    read_records(path, options, &mut budget, document, |document| &document.id)
 }
 
 /// The splits of a directory, the chosen one, and its file: the one asked for, or the first there is of `test`,

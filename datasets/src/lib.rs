@@ -43,6 +43,8 @@ pub mod store;
 #[cfg(not(target_arch = "wasm32"))]
 mod trec_folder;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use beir::documents;
 pub use collection::{Collection, Document, Format, Query};
 pub use error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]

@@ -38,6 +38,19 @@ pub fn open_to_check(name: &str, split: Option<&str>, memory_bytes: u64) -> anyh
     open_with(name, OpenOptions { split, memory_bytes, keep_duplicates: true, ..OpenOptions::default() })
 }
 
+/// The documents of a collection, or of a file alone that is called `corpus.jsonl` (packed or not).
+///
+/// # Errors
+/// As [`open`].
+pub fn documents(name: &str, memory_bytes: u64) -> anyhow::Result<Vec<Document>> {
+    let path = Path::new(name);
+    let is_corpus = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("corpus.jsonl"));
+    match is_corpus && path.is_file() {
+        true => Ok(datasets::documents(path, &OpenOptions { memory_bytes, ..OpenOptions::default() })?),
+        false => Ok(open(name, None, memory_bytes)?.documents),
+    }
+}
+
 fn open_with(name: &str, options: OpenOptions) -> anyhow::Result<Collection> {
     if name == SAMPLE {
         let sample = datasets::sample()?;

@@ -7,6 +7,7 @@ mod collections;
 mod commands;
 mod exit;
 mod external_sort;
+mod foreign_logs;
 mod generators;
 mod interrupt;
 mod labelers;

@@ -43,6 +43,8 @@ pub struct Usage {
     pub recalled: u64,
     /// Questions that the server refused for themselves.
     pub refused: u64,
+    /// What it said of the first of them.
+    pub first_refusal: Option<String>,
     /// Attempts that failed and were made again, by reason.
     pub retries: BTreeMap<String, u64>,
     /// Tokens of prompts.

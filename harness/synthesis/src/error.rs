@@ -147,7 +147,7 @@ pub enum SynthesisError {
     /// Too many pairs are without an answer that can be read.
     #[error(
         "{model}: {unparsed} of {pairs} pairs have no answer that can be read; expected at most a share of {most} \
-         (judge.max_unparsed); judge.asks asks again"
+         (judge.max_unparsed); judge.asks asks again; for one: {example}"
     )]
     TooManyUnparsed {
         /// The model asked.
@@ -158,6 +158,8 @@ pub enum SynthesisError {
         pairs: u64,
         /// The largest share allowed.
         most: f64,
+        /// The first such answer, or what the server said instead of one.
+        example: String,
     },
     /// An encoder or labeler failed.
     #[error(transparent)]

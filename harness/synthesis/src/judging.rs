@@ -12,6 +12,7 @@
 //! **Preference is asked in both orders**, for models favour a place (A or B); where the two answers disagree, or one
 //! cannot be read, it is [`Preference::Neither`].
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relevance::{Grade, Scale};
@@ -163,8 +164,9 @@ pub fn read_preference(answer: &str) -> Option<Preference> {
 
 /// The whole answer as an object, or its last line; a key that stands twice is no answer.
 fn read_object<T: serde::de::DeserializeOwned>(answer: &str) -> Option<T> {
-    let inner = without_code_fence(answer);
-    serde_json::from_str(inner).ok().or_else(|| serde_json::from_str(last_line(answer)?).ok())
+    // A list would be taken for a structure's fields in their order.
+    let object = |text: &str| text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten();
+    object(without_code_fence(answer)).or_else(|| object(last_line(answer)?))
 }
 
 fn last_line(answer: &str) -> Option<&str> {
@@ -218,6 +220,8 @@ struct Counters {
     comparisons: AtomicU64,
     order_decides: AtomicU64,
     unread_comparisons: AtomicU64,
+    /// The first answer that could not be read, or what was said instead of one.
+    example: OnceLock<String>,
 }
 
 /// How a model is asked to judge.
@@ -322,7 +326,8 @@ impl PromptedJudge {
         match unparsed as f64 > most * counts.pairs as f64 {
             true => {
                 let model = self.generator.model().to_owned();
-                Err(SynthesisError::TooManyUnparsed { model, unparsed, pairs: counts.pairs, most })
+                let example = self.counters.example.get().cloned().unwrap_or_default();
+                Err(SynthesisError::TooManyUnparsed { model, unparsed, pairs: counts.pairs, most, example })
             }
             false => Ok(()),
         }
@@ -361,14 +366,20 @@ impl PromptedJudge {
 
     fn verdict(&self, reply: Reply) -> Verdict {
         let answer = match reply {
-            Reply::Refused(_) => return Verdict::Absent,
+            Reply::Refused(reason) => {
+                self.counters.example.get_or_init(|| reason);
+                return Verdict::Absent;
+            }
             Reply::Answered(completions) => completions.into_iter().next().unwrap_or_default(),
         };
         match read_grade(&answer, &self.scale) {
             Some(grade) => {
                 Verdict::Graded { grade, score: f64::from(grade) / f64::from(self.scale.highest()) }
             }
-            None => Verdict::Unparsed { answer },
+            None => {
+                self.counters.example.get_or_init(|| format!("{:?}", start_of(&answer)));
+                Verdict::Unparsed { answer }
+            }
         }
     }
 
@@ -378,6 +389,20 @@ impl PromptedJudge {
             Reply::Answered(completions) => read_preference(completions.first()?),
             Reply::Refused(_) => None,
         }
+    }
+}
+
+/// Enough of an answer to see what is wrong with it: its beginning, and its end where it is long.
+fn start_of(answer: &str) -> String {
+    const MOST: usize = 120;
+    let count = answer.chars().count();
+    match count > 2 * MOST {
+        true => {
+            let start: String = answer.chars().take(MOST).collect();
+            let end: String = answer.chars().skip(count - MOST).collect();
+            format!("{start} ... {end}")
+        }
+        false => answer.to_owned(),
     }
 }
 
@@ -549,7 +574,7 @@ mod tests {
         let counts = once.counts();
         assert_eq!((counts.pairs, counts.graded, counts.unparsed, counts.refused), (4, 1, 2, 1));
         let said = once.check_unparsed().unwrap_err().to_string();
-        assert!(said.contains("3 of 4"), "{said}");
+        assert!(said.contains("3 of 4") && said.contains("I would rather not say."), "{said}");
         let twice = judge(rule, Asking { asks: 2, max_unparsed: 0.5, ..Asking::default() });
         assert_eq!(twice.judge(&pairs).unwrap()[1].grade(), Some(1));
         let counts = twice.counts();

@@ -7,9 +7,10 @@ use datasets::check::{self, Severity};
 use datasets::manifest::{self, Manifest};
 use serde_json::json;
 
-use super::Finished;
+use super::{Finished, import_log};
 use crate::arguments::Options;
 use crate::exit::Verdict;
+use crate::foreign_logs::Schema;
 use crate::report::{Cell, Report, Table};
 use crate::{cache, collections, interrupt};
 
@@ -37,6 +38,16 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         split: Option<String>,
     },
+    /// Write a public log of another schema as one that `synthesize crops` reads
+    ImportLog {
+        /// The schema it has
+        schema: Schema,
+        /// The file, or the folder it lies in
+        path: PathBuf,
+        /// The new folder to write: log.jsonl, and the documents where they are known
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Fetch a collection into the cache, resumed and checked against its manifest
     Pull {
         /// A name `graded data list` prints, or a manifest file
@@ -53,6 +64,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         Command::List => list(),
         Command::Check { dataset, split } => check(dataset, split.as_deref(), options),
         Command::Import { dataset, out, split } => import(dataset, split.as_deref(), out, options),
+        Command::ImportLog { schema, path, out } => import_log::run(*schema, path, out, options),
         Command::Pull { dataset, from } => pull(dataset, from.as_deref(), options),
     }
 }

@@ -111,7 +111,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
 /// Who labels.
 enum Grader {
     Labeler(Box<dyn Labeler>),
-    Judge(PromptedJudge),
+    Judge(Box<PromptedJudge>),
 }
 
 fn grader(command: &Command, options: &Options) -> anyhow::Result<Grader> {
@@ -121,7 +121,7 @@ fn grader(command: &Command, options: &Options) -> anyhow::Result<Grader> {
             return Err(Usage::error("--out: expected a file: what a model says is written as it comes"));
         }
         let (retries, most) = (command.retry_unparsed, command.max_unparsed);
-        return judged::open(recipe, retries, most, options).map(Grader::Judge);
+        return Ok(Grader::Judge(Box::new(judged::open(recipe, retries, most, options)?)));
     }
     if command.retry_unparsed.is_some() || command.max_unparsed.is_some() {
         return Err(Usage::error(

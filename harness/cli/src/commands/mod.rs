@@ -5,6 +5,7 @@ pub mod calibrate;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
+mod import_log;
 mod judged;
 pub mod label;
 pub mod model;

@@ -137,6 +137,9 @@ pub fn usage_table(usage: Option<&Usage>, labels: Option<u64>) -> Option<Table> 
         let retries: Vec<_> = usage.retries.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         table.notes.push(format!("made again after: {}", retries.join(", ")));
     }
+    if let Some(refusal) = &usage.first_refusal {
+        table.notes.push(format!("the first question refused: {refusal}"));
+    }
     if let Some(format) = &usage.format {
         table.notes.push(format!("form of answers: {format}"));
     }

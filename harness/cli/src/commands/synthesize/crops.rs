@@ -48,8 +48,8 @@ pub struct Command {
     /// A log file; may be repeated
     #[arg(long = "log", value_name = "FILE")]
     logs: Vec<PathBuf>,
-    /// The collection that holds the documents' texts: a name or a folder
-    #[arg(long, value_name = "NAME|DIR")]
+    /// The collection that holds the documents' texts: a name or a folder; or a corpus.jsonl alone
+    #[arg(long, value_name = "NAME|DIR|FILE")]
     documents: Option<String>,
     /// A test collection that must not leak into the data, for the report: a name or a folder
     #[arg(long, value_name = "NAME|DIR")]
@@ -81,7 +81,7 @@ struct CropsFile {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct DocumentsFile {
-    /// A collection's name or folder.
+    /// A collection's name or folder, or a `corpus.jsonl`.
     #[serde(skip_serializing_if = "Option::is_none")]
     dataset: Option<String>,
 }
@@ -168,8 +168,8 @@ fn texts(file: &CropsFile, options: &Options) -> anyhow::Result<Texts> {
     let Some(name) = &file.documents.dataset else {
         return Err(Usage::error("documents.dataset (--documents): expected the collection with the texts"));
     };
-    let collection = collections::open(name, None, options.memory)?;
-    let texts = collection.documents.into_iter().map(|document| (document.id.clone(), document.full_text()));
+    let documents = collections::documents(name, options.memory)?;
+    let texts = documents.into_iter().map(|document| (document.id.clone(), document.full_text()));
     Ok(Texts(texts.collect()))
 }
 

@@ -194,6 +194,10 @@ pub fn body(file: &LiveFile, request: &Request, prompt: &str, sample: u32, form:
             Form::Auto | Form::LastLine => {}
         }
     }
+    if let Some(body) = body.as_object_mut() {
+        body.retain(|key, _| !file.omit.contains(key));
+        body.extend(file.extra.iter().map(|(key, value)| (key.clone(), json!(value))));
+    }
     serde_json::to_vec(&body).unwrap_or_default()
 }
 

@@ -86,8 +86,12 @@ impl Live {
                 Err(error) => return Err(error),
             }
         }
-        self.limits.count(|usage| usage.refused += 1);
-        Err(refusal.unwrap_or_else(|| self.failed("no form to ask in")))
+        let refusal = refusal.unwrap_or_else(|| self.failed("no form to ask in"));
+        self.limits.count(|usage| {
+            usage.refused += 1;
+            usage.first_refusal.get_or_insert_with(|| refusal.to_string());
+        });
+        Err(refusal)
     }
 
     /// One completion; what fails in passing is tried again.

@@ -29,6 +29,12 @@ pub struct LiveFile {
     pub format: Form,
     /// The longest answer, in tokens.
     pub max_tokens: u32,
+    /// Keys of the request that this server does not take: `max_tokens`, `temperature` or `seed`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omit: Vec<String>,
+    /// Further keys of the request, such as `max_completion_tokens` or `reasoning_effort`.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    pub extra: toml::Table,
     /// How long one request may take, in seconds.
     pub timeout_s: f64,
     /// How often a request is made, the first time included.
@@ -145,6 +151,8 @@ impl Default for LiveFile {
             key_over_plain_http: false,
             format: Form::Auto,
             max_tokens: 512,
+            omit: Vec::new(),
+            extra: toml::Table::new(),
             timeout_s: 120.0,
             attempts: 6,
             longest_wait_s: 60.0,
@@ -188,6 +196,15 @@ impl LiveFile {
                 "https where a key is sent to another machine (or key_over_plain_http = true)",
             );
         }
+        if !self.omit.iter().all(|key| ["max_tokens", "temperature", "seed"].contains(&key.as_str())) {
+            return wrong("omit", "max_tokens, temperature or seed");
+        }
+        if ["model", "messages", "response_format", "stream", "n"]
+            .iter()
+            .any(|key| self.extra.contains_key(*key))
+        {
+            return wrong("extra", "keys other than model, messages, response_format, stream and n");
+        }
         let positive = |value: f64| value.is_finite() && value > 0.0;
         for (key, value) in [
             ("timeout_s", Some(self.timeout_s)),
@@ -228,7 +245,14 @@ impl LiveFile {
     /// stands is no part of it.
     pub fn revision(&self) -> String {
         let served = self.served_as.as_deref().unwrap_or(&self.model);
-        format!("{served} max_tokens={} format={}", self.max_tokens, self.format.name())
+        let mut revision = format!("{served} max_tokens={} format={}", self.max_tokens, self.format.name());
+        if !self.omit.is_empty() {
+            revision += &format!(" omit={}", self.omit.join(","));
+        }
+        if !self.extra.is_empty() {
+            revision += &format!(" extra={}", serde_json::to_string(&self.extra).unwrap_or_default());
+        }
+        revision
     }
 
     /// The key out of the environment.
@@ -292,6 +316,8 @@ mod tests {
             ("requests_per_minute", LiveFile { requests_per_minute: Some(f64::NAN), ..file() }),
             ("attempts", LiveFile { attempts: 0, ..file() }),
             ("concurrency", LiveFile { concurrency: 1000, ..file() }),
+            ("omit", LiveFile { omit: vec!["messages".into()], ..file() }),
+            ("extra", LiveFile { extra: toml::toml! { stream = true }, ..file() }),
             ("price", LiveFile { budget: Budget { cost: Some(1.0), ..Budget::default() }, ..file() }),
         ] {
             let said = file.check().unwrap_err().to_string();
