@@ -21,6 +21,8 @@ mod runs;
 mod serve;
 // `graded simulate`, `graded synthesize`: logs in, graded pairs out.
 mod synthesize;
+// The papers' pipelines end to end: data, a model trained on them, its evaluation.
+mod papers;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

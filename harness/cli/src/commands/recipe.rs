@@ -87,6 +87,15 @@ fn completed(path: &Path) -> anyhow::Result<Completed> {
     if has(&["catalogue", "population", "retriever", "wording", "clicks", "reformulation", "feed"]) {
         return simulate::completed(path);
     }
+    if has(&["written", "mined", "lists", "ranking", "mined_judge"]) {
+        return synthesize::sycl_recipe(path);
+    }
+    if has(&["stage_1", "stage_2", "rounds", "pairwise"]) {
+        return synthesize::ssra_recipe(path);
+    }
+    if has(&["seed_queries", "hard_negatives", "teacher", "prices"]) {
+        return synthesize::labeler_recipe(path);
+    }
     if has(&["log", "documents", "judge", "windows", "discriminator", "labels", "negatives"]) {
         return synthesize::crops_recipe(path);
     }
