@@ -310,3 +310,25 @@ fn the_quality_page_stands_alone_and_says_what_the_report_says() {
     assert!(plain.get("alignment").is_none());
     folder.run("synthesize quality --pairs pairs.jsonl --labeler nobody").refused(&["nobody"]);
 }
+
+#[test]
+fn a_pipeline_asks_nothing_twice_and_replays_a_transcript() {
+    let folder = Folder::new();
+    let offline = "kind = \"offline\"";
+    let binary = ("grades = [3, 2, 1, 0]", "grades = [3, 0]");
+    let run = |kind: &str, out: &str| {
+        recipe(&folder, "sycl.toml", &[binary, (offline, kind)]);
+        folder.run(&format!("synthesize sycl sycl.toml --out {out}"))
+    };
+    run("kind = \"offline\"\njournal = \"journal.jsonl\"", "first").ok();
+    let journal = std::fs::read(folder.path("journal.jsonl")).unwrap();
+    run("kind = \"offline\"\njournal = \"journal.jsonl\"", "second").ok();
+    assert!(std::fs::read(folder.path("journal.jsonl")).unwrap() == journal);
+    run("kind = \"transcript\"\ntranscript = \"journal.jsonl\"", "third").ok();
+    let pairs = |out: &str| std::fs::read(folder.path(out).join("written/pairs.jsonl")).unwrap();
+    assert!(pairs("first") == pairs("second") && pairs("first") == pairs("third"));
+    let head: Vec<&[u8]> = journal.split_inclusive(|&byte| byte == b'\n').take(3).collect();
+    folder.write("journal.jsonl", head.concat());
+    run("kind = \"transcript\"\ntranscript = \"journal.jsonl\"", "no")
+        .refused(&["no recorded answer", "offline"]);
+}

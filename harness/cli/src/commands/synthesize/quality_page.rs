@@ -111,7 +111,8 @@ fn rows(title: &str, bars: &[(String, f64, Option<f64>)]) -> String {
     for (at, (label, value, limit)) in bars.iter().enumerate() {
         let y = ROW * at as f64 + 4.0;
         let (long, base) = (value * length, y + 13.0);
-        let end = NAMES + long + 4.0;
+        // Right of the bar, and of the line.
+        let end = NAMES + value.max(limit.unwrap_or(0.0)) * length + 4.0;
         let label = escape(label);
         let _ = write!(
             drawn,
@@ -132,7 +133,8 @@ fn rows(title: &str, bars: &[(String, f64, Option<f64>)]) -> String {
     figure(title, LEFT + WIDTH + 4.0, ROW * bars.len() as f64 + 8.0, &drawn, "")
 }
 
-/// Given grade downwards, the labeler's grade to the right; a cell is as dark as its share of the row.
+/// Given grade downwards, the labeler's grade to the right; a cell is as dark as its share of the row, up to where its
+/// number can still be read.
 fn grid(alignment: &Alignment) -> String {
     const CELL: f64 = 44.0;
     let mut drawn = String::new();
@@ -148,7 +150,7 @@ fn grid(alignment: &Alignment) -> String {
         );
         for (column, &count) in counts.iter().enumerate() {
             let x = LEFT + CELL * column as f64;
-            let (centre, share) = (x + CELL / 2.0, count as f64 / all);
+            let (centre, share) = (x + CELL / 2.0, 0.6 * count as f64 / all);
             let _ = write!(
                 drawn,
                 "<rect class=\"axis\" x=\"{x}\" y=\"{y}\" width=\"{CELL}\" height=\"{CELL}\" \
@@ -158,7 +160,7 @@ fn grid(alignment: &Alignment) -> String {
         }
     }
     let kappa = alignment.kappa_quadratic.map_or("none".to_owned(), |kappa| format!("{kappa:.4}"));
-    let note = format!(" quadratic kappa {kappa}");
+    let note = format!("; quadratic kappa {kappa}");
     let side = CELL * alignment.grades.len() as f64;
     figure("given grades and the labeler's", LEFT + side + 4.0, side + 24.0, &drawn, &escape(&note))
 }

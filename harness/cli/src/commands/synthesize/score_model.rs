@@ -153,7 +153,8 @@ fn fitted(
     further: &Further<'_>,
     draw: u64,
 ) -> anyhow::Result<ScoreModel> {
-    if !(0.0..1.0).contains(&file.hold_out) || !(file.ridge.is_finite() && file.ridge >= 0.0) {
+    let is_in_range = (0.0..1.0).contains(&file.hold_out) && file.ridge.is_finite() && file.ridge >= 0.0;
+    if !is_in_range {
         let expected = "score_model: expected hold_out from 0 up to, but without, 1, and ridge of at least 0";
         return Err(Usage::error(expected));
     }
@@ -169,7 +170,7 @@ fn fitted(
         document: &seed.texts[at.document],
     };
     let (seen, unseen): (Vec<_>, Vec<_>) = seed.judged.iter().partition(|pair| is_seen(pair.query));
-    let mut pairs: Vec<Pair<'_>> = seen.iter().map(|at| pair(at)).collect();
+    let mut pairs: Vec<Pair<'_>> = seen.iter().copied().map(&pair).collect();
     let mut grades: Vec<Grade> = seen.iter().map(|pair| pair.grade).collect();
     for &(query, document, grade) in further {
         pairs.push(Pair { query, document });
@@ -181,7 +182,7 @@ fn fitted(
         .map_err(|error| Usage::error(format!("score_model: {error}")))?;
     let labeler = scorer::load_labeler(&calibrate::with_head(&bundle, &head, None)?, &options)?;
     let judge = Box::new(LabelerJudge::new(labeler));
-    let unseen_pairs: Vec<Pair<'_>> = unseen.iter().map(|at| pair(at)).collect();
+    let unseen_pairs: Vec<Pair<'_>> = unseen.iter().copied().map(pair).collect();
     let verdicts = judge.judge(&unseen_pairs)?;
     let graded: Vec<(Grade, Grade)> = unseen
         .iter()

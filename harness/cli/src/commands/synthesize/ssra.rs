@@ -190,19 +190,15 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
 impl<'s> Data<'s> {
     /// The seed grades.
     fn new(seed: &'s Seed) -> Self {
-        let items: Vec<Item> = seed
-            .judged
-            .iter()
-            .map(|pair| Item {
-                query: seed.queries[pair.query].1.clone(),
-                document: pair.document,
-                grade: pair.grade,
-                source: "seed".to_owned(),
-            })
-            .collect();
+        let mut items: Vec<Item> = Vec::new();
         let mut known = vec![FxHashSet::default(); seed.texts.len()];
-        for item in &items {
-            known[item.document].insert(normal_form(&item.query));
+        for pair in &seed.judged {
+            let query = &seed.queries[pair.query].1;
+            // Two queries of the same words are one: the first one's grade stays.
+            if known[pair.document].insert(normal_form(query)) {
+                let (query, document, source) = (query.clone(), pair.document, "seed".to_owned());
+                items.push(Item { query, document, grade: pair.grade, source });
+            }
         }
         let mut check = DiversityCheck::default();
         let first = check.measure(items.iter().map(|item| item.query.as_str()));
