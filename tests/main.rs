@@ -26,6 +26,8 @@ mod fake_model;
 mod live;
 // `graded data import-log`: public logs of other schemas.
 mod import_log;
+// The papers' pipelines end to end: data, a model trained on them, its evaluation.
+mod papers;
 // `graded data`, `graded model`, `graded recipe`, `graded doctor`, completions and manual.
 mod commands;
 // What scripts rely on: exit codes, stdout and stderr, nothing half-written.

@@ -121,7 +121,16 @@ impl BeirFiles {
     /// # Errors
     /// When they cannot be made.
     pub fn begin(folder: &NewFolder) -> anyhow::Result<Self> {
-        Ok(Self { documents: folder.file("corpus.jsonl")?, queries: folder.file("queries.jsonl")? })
+        Self::begin_in(folder, "")
+    }
+
+    /// The same in a folder within: `prefix` is its name with a slash.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn begin_in(folder: &NewFolder, prefix: &str) -> anyhow::Result<Self> {
+        let file = |name| folder.file(&format!("{prefix}{name}"));
+        Ok(Self { documents: file("corpus.jsonl")?, queries: file("queries.jsonl")? })
     }
 
     /// Appends a document.
@@ -155,7 +164,15 @@ impl BeirFiles {
 /// # Errors
 /// When the file cannot be made.
 pub fn judgments(folder: &NewFolder, split: &str) -> anyhow::Result<NewFile> {
-    let mut file = folder.file(&format!("qrels/{split}.tsv"))?;
+    judgments_in(folder, "", split)
+}
+
+/// The same in a folder within: `prefix` is its name with a slash.
+///
+/// # Errors
+/// When the file cannot be made.
+pub fn judgments_in(folder: &NewFolder, prefix: &str, split: &str) -> anyhow::Result<NewFile> {
+    let mut file = folder.file(&format!("{prefix}qrels/{split}.tsv"))?;
     file.write(b"query-id\tcorpus-id\tscore\n")?;
     Ok(file)
 }

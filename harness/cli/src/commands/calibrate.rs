@@ -90,7 +90,7 @@ pub fn run(command: &Calibrate, options: &Options) -> anyhow::Result<Finished> {
     Ok(Report { tables: vec![table.titled(title), weights], json, lines: Vec::new() }.into())
 }
 
-fn features(names: &[String], bundle: &Bundle) -> anyhow::Result<Vec<Feature>> {
+pub(super) fn features(names: &[String], bundle: &Bundle) -> anyhow::Result<Vec<Feature>> {
     let is_table = bundle.describe()?.model_type == "static_table";
     let offered = || Feature::ALL.into_iter().filter(|feature| is_table || !feature.needs_token_vectors());
     if names.is_empty() {
@@ -121,17 +121,19 @@ fn pairs(command: &Calibrate, options: &Options) -> anyhow::Result<(Vec<LabeledP
 
 /// The pairs to fit to and the pairs to measure on: whole queries, dealt by the digest of their id under the seed.
 fn split(pairs: Vec<LabeledPair>, hold_out: f64, seed: u64) -> (Vec<LabeledPair>, Vec<LabeledPair>) {
-    let is_seen = |pair: &LabeledPair| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&seed.to_le_bytes()).update(pair.query.as_bytes());
-        let bytes = hasher.finalize();
-        let [a, b, c, d, ..] = bytes.as_bytes();
-        f64::from(u32::from_le_bytes([*a, *b, *c, *d])) / 2_f64.powi(32) >= hold_out
-    };
-    pairs.into_iter().partition(is_seen)
+    pairs.into_iter().partition(|pair| is_seen(&pair.query, hold_out, seed))
 }
 
-fn unfitted(scale: &Scale, features: &[Feature]) -> anyhow::Result<OrdinalHead> {
+/// Whether a head is fitted to a query's pairs, or measured on them.
+pub(super) fn is_seen(query: &str, hold_out: f64, seed: u64) -> bool {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes()).update(query.as_bytes());
+    let bytes = hasher.finalize();
+    let [a, b, c, d, ..] = bytes.as_bytes();
+    f64::from(u32::from_le_bytes([*a, *b, *c, *d])) / 2_f64.powi(32) >= hold_out
+}
+
+pub(super) fn unfitted(scale: &Scale, features: &[Feature]) -> anyhow::Result<OrdinalHead> {
     let steps = scale.levels().len().saturating_sub(1);
     let (weights, ends) = (vec![0.0; features.len()], vec![0.0; steps]);
     let scale = ScaleFile::of(scale);
@@ -184,7 +186,7 @@ fn agreement_row(
     table.push(row);
 }
 
-fn with_head(bundle: &Bundle, head: &HeadFile, card: Option<&Path>) -> anyhow::Result<Bundle> {
+pub(super) fn with_head(bundle: &Bundle, head: &HeadFile, card: Option<&Path>) -> anyhow::Result<Bundle> {
     let mut files: std::collections::BTreeMap<String, Vec<u8>> =
         bundle.names().filter_map(|name| Some((name.to_owned(), bundle.get(name)?.to_vec()))).collect();
     let mut written = serde_json::to_vec_pretty(head)?;

@@ -96,6 +96,15 @@ fn completed(path: &Path) -> anyhow::Result<Completed> {
     if has(&["judge"]) && tables.keys().all(|name| ["claim", "judge"].contains(&name.as_str())) {
         return judged::completed(path);
     }
+    if has(&["written", "mined", "lists", "ranking", "mined_judge"]) {
+        return synthesize::sycl_recipe(path);
+    }
+    if has(&["stage_1", "stage_2", "rounds", "pairwise"]) {
+        return synthesize::ssra_recipe(path);
+    }
+    if has(&["seed_queries", "hard_negatives", "teacher", "prices"]) {
+        return synthesize::labeler_recipe(path);
+    }
     if has(&["log", "documents", "judge", "windows", "discriminator", "labels", "negatives"]) {
         return synthesize::crops_recipe(path);
     }

@@ -64,7 +64,7 @@ impl Cell {
     }
 
     /// As a person reads it.
-    fn rounded(&self) -> String {
+    pub fn rounded(&self) -> String {
         match self {
             Self::Empty => String::new(),
             Self::Text(text) => text.clone(),
@@ -89,7 +89,8 @@ impl Cell {
         }
     }
 
-    fn is_number(&self) -> bool {
+    /// Whether it is one that people compare by its digits.
+    pub fn is_number(&self) -> bool {
         !matches!(self, Self::Empty | Self::Text(_))
     }
 }

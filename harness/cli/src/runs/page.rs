@@ -23,7 +23,8 @@ figcaption { font-size: .85rem; } svg text { fill: var(--faint); font: 11px syst
 svg .axis { stroke: var(--line); fill: none; } svg .mark { fill: var(--1); fill-opacity: .55; }
 ";
 
-fn page(title: &str, body: &str) -> String {
+/// The frame around a page's body, which must be escaped already.
+pub fn page(title: &str, body: &str) -> String {
     let title = escape(title);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

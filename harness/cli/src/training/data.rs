@@ -57,7 +57,10 @@ pub fn read(recipe: &TrainingRecipe, options: &Options) -> anyhow::Result<Traini
 }
 
 /// Takes the held-out queries' judgments out of `learned` and returns them with their documents.
-pub(super) fn hold_out(
+///
+/// # Errors
+/// When what is held out cannot be opened, or nothing is left on one side.
+pub fn hold_out(
     learned: &mut Collection,
     held_out: &HeldOut,
     dataset: Option<&str>,

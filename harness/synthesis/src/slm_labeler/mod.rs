@@ -19,7 +19,7 @@ use crate::generator::{Request, Task};
 #[cfg(doc)]
 use crate::{Generator, Judge};
 
-/// `[queries]` and `[negatives]` of a recipe.
+/// `[seed_queries]` and `[hard_negatives]` of a recipe.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelerParameters {
     /// Which queries there are.
@@ -28,7 +28,7 @@ pub struct LabelerParameters {
     pub negatives: Depths,
 }
 
-/// `[queries]`.
+/// `[seed_queries]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Queries {
@@ -50,7 +50,7 @@ impl Default for Queries {
     }
 }
 
-/// `[negatives]`.
+/// `[hard_negatives]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Depths {
@@ -71,10 +71,14 @@ impl LabelerParameters {
     /// The first parameter that is outside its range.
     pub fn check(&self) -> Result<()> {
         if self.negatives.depths.contains(&0) {
-            return Err(SynthesisError::parameter("negatives.depths", "ranks from 1", 0));
+            return Err(SynthesisError::parameter("hard_negatives.depths", "ranks from 1", 0));
         }
         if self.queries.per_document == 0 && !self.queries.own {
-            return Err(SynthesisError::parameter("queries.per_document", "at least 1, or own = true", 0));
+            return Err(SynthesisError::parameter(
+                "seed_queries.per_document",
+                "at least 1, or own = true",
+                0,
+            ));
         }
         Ok(())
     }

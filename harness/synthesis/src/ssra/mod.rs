@@ -72,6 +72,8 @@ pub struct Stage2 {
     pub attempts: u32,
     /// Queries of one grade that a document keeps.
     pub most_per_grade: usize,
+    /// Documents of a round that the same query is kept for, the first ones; 0 for no limit. A lever on duplicates.
+    pub most_documents_per_query: usize,
     /// Graded pairs shown to the generator.
     pub examples: usize,
     /// Whether the score model must agree with the target.
@@ -90,6 +92,7 @@ impl Default for Stage2 {
             grades: vec![3, 2, 1, 0],
             attempts: 4,
             most_per_grade: 1,
+            most_documents_per_query: 0,
             examples: 4,
             agree: true,
             order: Order::Both,
