@@ -77,16 +77,18 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Sizes that fill registers and tiles, and sizes that leave every kind of remainder.
+/// Sizes that fill registers and tiles, and sizes that leave every kind of remainder. Miri interprets the small
+/// ones.
 fn shapes() -> Vec<Shape> {
-    vec![
+    let shapes = [
         shape(384, 12, 1536),
         shape(32, 4, 64),
         shape(48, 2, 80),
         shape(33, 3, 35),
         shape(7, 1, 5),
         shape(20, 20, 18),
-    ]
+    ];
+    shapes.into_iter().filter(|shape| !cfg!(miri) || shape.width < 40).collect()
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn every_device_gives_the_bits_of_the_definition() {
     for shape in shapes() {
         let weights = weights(shape, 2);
         let lengths: &[usize] =
-            if shape.width > 100 { &[1, 13, 5] } else { &[1, 2, 13, 24, 31, 33, 130, 12, 257] };
+            if shape.width > 100 || cfg!(miri) { &[1, 13, 5] } else { &[1, 2, 13, 24, 31, 33, 130, 12, 257] };
         let texts: Vec<Vec<u32>> = lengths.iter().map(|&length| ids(length as u64, length)).collect();
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let engines = engines(&weights);
@@ -149,7 +151,7 @@ fn extreme_values_keep_their_bits_and_stay_finite() {
     weights.layers[1].intermediate.bias.iter_mut().for_each(|bias| *bias = -1e6);
     weights.norm.gain.iter_mut().for_each(|gain| *gain = 0.0);
     weights.norm.bias.iter_mut().for_each(|bias| *bias = 0.0);
-    let text = ids(5, 512);
+    let text = ids(5, if cfg!(miri) { 17 } else { 512 });
     let engines = engines(&weights);
     let expected = engines[0].1.forward(&[&text]).unwrap();
     assert!(expected.iter().all(|value| value.is_finite()));
