@@ -207,3 +207,143 @@ fn what_cannot_be_trained_is_refused_before_it_starts() {
         "[data]\npairs = \"pairs.csv\"\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"\n";
     refused(&|_| pairs.to_owned(), &["infonce"]);
 }
+
+/// A labeler from a BERT of 32 dimensions with random weights: it learns little, but by every step of the way.
+fn labeler(change: impl Fn(String) -> String) -> String {
+    let encoder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scorer/tests/fixtures/tiny_bert");
+    change(format!(
+        "[data]\ndataset = \"sample\"\nheld_out = {{ share = 0.2, seed = 1 }}\n[scorer]\nkind = \"cross-encoder\"\n\
+         encoder = '{encoder}'\nmax_tokens = 48\ncuts = \"fitted\"\n[loss]\nname = \"cross_entropy\"\n[training]\n\
+         steps = 12\npairs = 16\nlearning_rate = 2e-3\nhead_learning_rate = 1e-2\ndropout = 0.1\ncheckpoint_every = 1\n"
+    ))
+}
+
+#[test]
+fn a_labeler_is_trained_labels_agrees_and_goes_into_8_bits() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", labeler(|recipe| recipe));
+    let answer = folder.json("train recipe.toml --out labeler");
+    assert_eq!(
+        answer["data"]["pairs"].as_u64().unwrap() + answer["data"]["held_out_pairs"].as_u64().unwrap(),
+        1696
+    );
+    let measures = &answer["held_out"][0]["measures"];
+    assert!(measures["cohen_kappa_quadratic"].is_f64() && measures["mae"].is_f64(), "{answer}");
+    for file in
+        ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "labeler.json"]
+    {
+        assert!(folder.path("labeler").join(file).is_file(), "{file}");
+    }
+    let config = std::fs::read_to_string(folder.path("labeler").join("config.json")).unwrap();
+    assert!(config.contains("BertForSequenceClassification") && config.contains("grade 3"), "{config}");
+    let card = std::fs::read_to_string(folder.path("labeler").join("README.md")).unwrap();
+    assert!(card.contains("cross_entropy") && card.contains("cohen_kappa_quadratic"), "{card}");
+    // `agree` sees the labels that `label` writes.
+    folder.run("label --dataset sample --labeler ./labeler --out labels.csv").ok();
+    let written = folder.json("agree --pairs labels.csv");
+    let direct = folder.json("agree --dataset sample --labeler ./labeler");
+    assert_eq!(direct["measures"], written["measures"]);
+    assert_eq!(direct["labeler"], answer["labeler"]);
+    let small = folder.json("model quantize ./labeler --out small.bundle");
+    let same = small["losses"][0]["same_grade"].as_f64().unwrap();
+    assert!(same > 0.8, "only {same} of the grades are the same in 8 bits");
+    assert_eq!(folder.json("agree --dataset sample --labeler small.bundle")["pairs"], direct["pairs"]);
+    folder.run("model quantize small.bundle --out again.bundle").refused(&["bert_int8"]);
+    folder.run("evaluate --dataset sample --encoder ./labeler").refused(&["1_Pooling"]);
+}
+
+#[test]
+fn a_killed_labeler_resumes_to_the_same_bits() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", labeler(|recipe| recipe.replace("steps = 12", "steps = 40")));
+    folder.run("train recipe.toml --out whole --quiet").ok();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_graded"))
+        .args(["train", "recipe.toml", "--quiet", "--out", "killed"])
+        .current_dir(folder.path("."))
+        .env("GRADED_CACHE", folder.path("cache"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !folder.path("killed.checkpoint").exists() && started.elapsed() < Duration::from_secs(300) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    folder.run("train recipe.toml --out killed --resume --quiet").ok();
+    for file in ["model.safetensors", "labeler.json"] {
+        let content = |name: &str| std::fs::read(folder.path(name).join(file)).unwrap();
+        assert!(content("whole") == content("killed"), "{file} differs from the uninterrupted run's");
+    }
+}
+
+#[test]
+fn every_labeler_loss_trains_and_teachers_are_columns_or_raters() {
+    let folder = Folder::new();
+    let mut rows = "query_id,query,doc_id,text,human,teacher,other\n".to_owned();
+    for query in 0..6 {
+        for document in 0..8 {
+            let (human, teacher, other) = (document % 4, (document + query) % 4, (document + 1) % 4);
+            rows += &format!(
+                "q{query},find {query},d{query}{document},cat dog {document},{human},{teacher},{other}\n"
+            );
+        }
+    }
+    folder.write("pairs.csv", rows);
+    let data = "dataset = \"sample\"\nheld_out = { share = 0.2, seed = 1 }";
+    for (loss, labels) in [
+        ("coral", ""),
+        ("corn", "teacher = \"teacher\""),
+        ("mse", ""),
+        ("distillation", "raters = [\"human\", \"teacher\", \"other\"]"),
+    ] {
+        let pairs = format!("pairs = \"pairs.csv\"\nheld_out = {{ folds = 3, fold = 0 }}\n{labels}");
+        let recipe = labeler(|recipe| recipe.replace(data, &pairs).replace("cross_entropy", loss));
+        folder.write("recipe.toml", recipe);
+        let answer = folder.json(&format!("train recipe.toml --out {loss}"));
+        assert_eq!(
+            (answer["loss"].as_str(), answer["data"]["held_out_pairs"].as_u64()),
+            (Some(loss), Some(16))
+        );
+        let rows = answer["held_out"].as_array().unwrap();
+        assert_eq!(rows.len(), if labels.starts_with("teacher") { 2 } else { 1 }, "{rows:?}");
+        folder.run(&format!("label --pairs pairs.csv --labeler ./{loss}")).ok();
+    }
+}
+
+#[test]
+fn a_labeler_that_cannot_be_trained_is_refused_before_it_starts() {
+    let folder = Folder::new();
+    let refused = |change: &dyn Fn(String) -> String, words: &[&str]| {
+        folder.write("recipe.toml", labeler(change));
+        folder.run("train recipe.toml --out model").refused(words);
+        assert_eq!(folder.names().iter().filter(|name| name.starts_with("model")).count(), 0);
+    };
+    refused(&|recipe| recipe.replace("cross_entropy", "h_infonce"), &["recipe.toml", "h_infonce"]);
+    refused(
+        &|recipe| recipe.replace("[loss]", "[mining]\nsystem = \"bm25\"\n[loss]"),
+        &["mining", "single pairs"],
+    );
+    refused(&|recipe| recipe.replace("\ncuts", "\npooling = \"mean\"\ncuts"), &["scorer.pooling"]);
+    refused(&|recipe| recipe.replace("max_tokens = 48", "max_tokens = 4"), &["max_tokens", "4"]);
+    refused(
+        &|recipe| recipe.replace("\nheld_out", "\nteacher = \"nobody\"\nheld_out"),
+        &["data.teacher", "no raters"],
+    );
+    refused(
+        &|recipe| recipe.replace("\"cross_entropy\"", "\"cross_entropy\"\nclass_weights = [1.0, 2.0]"),
+        &["class_weights", "4", "2"],
+    );
+    folder.write("pairs.csv", "query,document,grade\na,b,0\na,c,0\n");
+    let one_grade = "[data]\npairs = \"pairs.csv\"";
+    let data = "[data]\ndataset = \"sample\"\nheld_out = { share = 0.2, seed = 1 }";
+    refused(&|recipe| recipe.replace(data, one_grade), &["every pair has the grade 0"]);
+    folder.write("pairs.csv", "query,document,grade\na,b,0\na,c,7\n");
+    refused(&|recipe| recipe.replace(data, one_grade), &["grade 7", "scale"]);
+    let static_table = |recipe: String| {
+        let encoder = recipe.split('\'').nth(1).unwrap().to_owned();
+        recipe.replace(&format!("'{encoder}'"), "\"embedded\"")
+    };
+    refused(&static_table, &["cross-encoder", "static_table"]);
+}

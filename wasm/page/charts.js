@@ -171,7 +171,9 @@ export function evidence({ label, features, tokens }, scale) {
     h("li", { "--share": Math.max(0, cosine) }, token, h("small", {}, near === null ? " – nothing" : ` → ${near} ${two(cosine)}`))));
   return [
     h("div", {}, h("h4", {}, "Probability of each grade; the grade itself follows the cuts"), probabilities),
-    h("div", {}, h("h4", {}, `What the score ${four(label.score)} is made of`), contributions),
+    features.length
+      ? h("div", {}, h("h4", {}, `What the score ${four(label.score)} is made of`), contributions)
+      : h("div", {}, h("h4", {}, `Score ${four(label.score)}, from both texts read together`)),
     tokens.length ? h("div", {}, h("h4", {}, "Query tokens and the nearest of the document"), nearest) : null,
   ].filter(Boolean);
 }
