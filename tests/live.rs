@@ -524,6 +524,21 @@ fn a_killed_run_loses_at_most_what_was_under_way() {
     assert!(lost <= 2, "{lost} answers were asked for twice ({before} before the kill)");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_nobody_s_input_and_ends_the_asking() {
+    let server = FakeModel::start(good);
+    let folder = Folder::new();
+    recipe(&folder, &server.url, "concurrency = 2", "");
+    let text = std::fs::read_to_string(folder.path("judge.toml")).unwrap();
+    folder.write("judge.toml", text.replace("journal.jsonl", "/dev/full"));
+    pairs(&folder, 20);
+    let answer = label(&folder, "");
+    assert_eq!(answer.code, 3, "{}", answer.stderr);
+    assert!(answer.stderr.contains("/dev/full: an answer cannot be remembered"), "{}", answer.stderr);
+    assert!(server.count() <= 4, "{} questions after the disk was full", server.count());
+}
+
 #[test]
 fn crops_is_judged_and_written_for_by_a_model_and_replays_to_the_same_bytes() {
     let folder = Folder::new();

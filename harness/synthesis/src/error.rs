@@ -120,6 +120,14 @@ pub enum SynthesisError {
         /// What was found.
         reason: String,
     },
+    /// An answer could not be written down: what was there before is intact, and the answer is lost.
+    #[error("{file}: an answer cannot be remembered: {reason}")]
+    NotRemembered {
+        /// The journal.
+        file: String,
+        /// What the system says.
+        reason: String,
+    },
     /// A generator could not answer; nothing is remembered of it, and the request may be made again.
     #[error("{model}: {reason}")]
     Generation {
@@ -170,11 +178,12 @@ pub enum SynthesisError {
 }
 
 impl SynthesisError {
-    /// Whether what was given is at fault, rather than a model that does not answer.
+    /// Whether what was given is at fault, rather than a model that does not answer or a disk that is full.
     pub fn is_input(&self) -> bool {
         !matches!(
             self,
             Self::Generation { .. }
+                | Self::NotRemembered { .. }
                 | Self::Refused { .. }
                 | Self::Stopped { .. }
                 | Self::TooManyUnparsed { .. }

@@ -105,6 +105,12 @@ impl Memory for Journal {
             state.answers.insert(entry);
             Ok(())
         })
+        .map_err(|error| match error {
+            SynthesisError::BadJournal { place, reason } => {
+                SynthesisError::NotRemembered { file: place.file.to_string(), reason }
+            }
+            other => other,
+        })
     }
 }
 
