@@ -50,7 +50,7 @@ pub struct Stage1 {
     pub on: bool,
     /// Each query of the log brings its so many best documents.
     pub depth: usize,
-    /// And so many drawn ones, for the lowest grade.
+    /// And each document that has one so many drawn queries, for the lowest grade.
     pub strangers: usize,
     /// Queries of one grade that a document keeps.
     pub most_per_grade: usize,

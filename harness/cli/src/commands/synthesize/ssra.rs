@@ -238,6 +238,11 @@ impl<'s> Data<'s> {
         let from = self.items.len();
         let bar = progress::bar(options, "annotating", seed.texts.len() as u64);
         for (document, own) in of_document.iter_mut().enumerate() {
+            bar.inc(1);
+            // Drawn queries alone would make a grade 0 of most of a large collection.
+            if own.is_empty() {
+                continue;
+            }
             own.sort_unstable();
             let mut places: Vec<usize> = own.iter().map(|(_, query)| *query).collect();
             let mut draws = Draws::new(options.seed, document as u64);
@@ -254,7 +259,6 @@ impl<'s> Data<'s> {
                 let (query, source) = (asked[at].to_owned(), "stage-1".to_owned());
                 self.push(Item { query, document, grade, source });
             }
-            bar.inc(1);
         }
         bar.finish_and_clear();
         self.measure("stage 1", from);
