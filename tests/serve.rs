@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::graded::Folder;
 
 /// The files of a page, each with its own name as content.
-const FILES: [&str; 14] = [
+const FILES: [&str; 16] = [
     "index.html",
     "page.css",
     "page.js",
@@ -16,6 +16,8 @@ const FILES: [&str; 14] = [
     "client.js",
     "worker.js",
     "load.js",
+    "pool.js",
+    "pool-web.js",
     "wasm.js",
     "wasm_bg.wasm",
     "embedded.bundle",

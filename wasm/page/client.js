@@ -5,9 +5,9 @@ export class Client {
   #waiting = new Map();
   #next = 0;
 
-  /** `onProgress({done, total})`; `onTrap(error)` when the worker had to be given up. */
-  constructor(onProgress, onTrap) {
-    this.onProgress = onProgress;
+  /** `onEvent.progress(...)` and `onEvent.loading(...)`; `onTrap(error)` when the worker had to be given up. */
+  constructor(onEvent, onTrap) {
+    this.onEvent = onEvent;
     this.onTrap = onTrap;
     this.#begin();
   }
@@ -19,7 +19,7 @@ export class Client {
   }
 
   #hear({ id, event, result, error, ...rest }) {
-    if (event === "progress") return this.onProgress(rest);
+    if (event) return this.onEvent[event](rest);
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
     if (!error) return waiting?.resolve(result);

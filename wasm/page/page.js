@@ -15,7 +15,7 @@ const state = {
   positions: [], first: 0, run: 0, chosen: null, query: null,
 };
 
-const client = new Client(progress, (error) => recover(error));
+const client = new Client({ progress, loading }, (error) => recover(error));
 const ask = (...call) => client.ask(...call);
 
 // Messages
@@ -39,6 +39,7 @@ const attempt = (work) => async (...args) => {
   try {
     await work(...args);
   } catch (error) {
+    $("labeler-loading").textContent = "";
     say(error.message);
   } finally {
     busy -= 1;
@@ -60,7 +61,15 @@ async function recover(error) {
 
 // Sources
 
+/** How much of a bundle is there. */
+function loading({ name, done, total }) {
+  const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+  const of = total === null ? "" : ` of ${megabytes(total)}`;
+  $("labeler-loading").textContent = done === total ? "" : `${name}: ${megabytes(done)}${of} MB`;
+}
+
 function showLabeler(labeler) {
+  $("labeler-loading").textContent = "";
   state.labeler = labeler;
   state.cuts = null;
   $("labeler-name").textContent = labeler.name;

@@ -1,16 +1,24 @@
 // Everything that computes: the module, the labeler and the pairs live in this worker, and the page asks. A question is
-// `{id, call, args}`; the answer `{id, result}` or `{id, error}`; on the way come `{event: "progress", ...}`.
+// `{id, call, args}`; the answer `{id, result}` or `{id, error}`; on the way come `{event: "progress", done, total}` of
+// labelling and `{event: "loading", name, done, total}` of a bundle's bytes.
 
-import { Labeler, Pairs, Retriever, Scorer, embedded, load } from "./load.js";
+import { Labeler, LabelerPool, Pairs, Retriever, Scorer, embedded, load, readAll } from "./load.js";
 
 /** Larger files are left to the native binary: parsed, they would not fit into a tab. */
 const LARGEST_FILE_BYTES = 400e6;
 const LARGEST_BUNDLE_BYTES = 200e6;
 /** A piece of labelling takes about this long; a cancel waits no longer. */
 const PIECE_MILLISECONDS = 40;
+/** What would take longer is shared among threads, at most so many: each holds the bundle once more. */
+const ALONE_MILLISECONDS = 5000;
+const MOST_THREADS = 8;
+/** Pairs a thread has before it at a time; twice as many labels are lost to a cancel. */
+const PAIRS_A_THREAD = 16;
 const BINS = { calibration: 10, histogram: 48 };
 
 let labeler, pairs, corpus;
+/** The promise of a `LabelerPool` of the same bundle, once it was worth it. */
+let pool = null;
 let bundle = { name: "embedded", bytes: null };
 let retriever;
 let run = 0;
@@ -25,11 +33,21 @@ const turn = () => new Promise((resolve) => {
   channel.port2.postMessage(null);
 });
 
-async function bytesOf(file, limit, instead) {
+/** Says how much of a bundle is there, at most once in 40 ms. */
+const loading = (name) => {
+  let said = -Infinity;
+  return (done, total) => {
+    if (done !== total && performance.now() - said < PIECE_MILLISECONDS) return;
+    said = performance.now();
+    postMessage({ event: "loading", name, done, total });
+  };
+};
+
+async function bytesOf(file, limit, instead, onProgress) {
   if (file.size > limit) {
     throw new Error(`${file.name}: ${megabytes(file.size)} are more than the ${megabytes(limit)} this page reads; ${instead}`);
   }
-  return new Uint8Array(await file.arrayBuffer());
+  return readAll(file.stream(), file.size, onProgress);
 }
 
 const fetched = async (name) => {
@@ -42,12 +60,51 @@ function take(name, bytes) {
   const loaded = new Labeler(bytes);
   labeler?.free();
   retriever?.free();
+  closePool();
+  // What the labeler before said of them is not this one's.
+  pairs?.unlabel();
   retriever = undefined;
   labeler = loaded;
   bundle = { name, bytes };
   cuts = null;
   run += 1;
   return about();
+}
+
+function closePool() {
+  pool?.then((open) => open.close(), () => {});
+  pool = null;
+}
+
+/** Labels the rest on several threads, in the order of the file: two portions under way, so that no thread waits. */
+async function labelOnThreads(mine) {
+  pool ??= LabelerPool.open(bundle.bytes, { threads: Math.min(navigator.hardwareConcurrency, MOST_THREADS) });
+  const { threads, digest } = await pool.then((open) => open, () => ({ threads: 0 }));
+  // Workers that cannot be had: the labels come from this thread, as before.
+  if (threads === 0) return false;
+  const portion = threads * PAIRS_A_THREAD;
+  const underWay = [];
+  let next = pairs.labeled;
+  while (mine === run && pairs.labeled < pairs.length) {
+    while (underWay.length < 2 && next < pairs.length) {
+      const texts = pairs.texts(next, portion);
+      const labels = (await pool).label(texts.filter((_, at) => at % 2 === 0), texts.filter((_, at) => at % 2 === 1));
+      // Left behind by a cancel, it may fail unheard.
+      labels.catch(() => {});
+      underWay.push(labels);
+      next += portion;
+    }
+    const labels = await underWay.shift();
+    if (mine !== run) return true;
+    pairs.takeLabels(
+      digest,
+      Int32Array.from(labels, ({ grade }) => grade),
+      Float64Array.from(labels, ({ score }) => score),
+      Float64Array.from(labels.flatMap(({ distribution }) => distribution)),
+    );
+    postMessage({ event: "progress", done: pairs.labeled, total: pairs.length });
+  }
+  return true;
 }
 
 const about = () => ({
@@ -77,16 +134,17 @@ class Misread extends Error {}
 
 const calls = {
   async start() {
-    await load();
-    return take("embedded", await embedded());
+    // Side by side: the bundle arrives while the module is compiled.
+    const [bytes] = await Promise.all([embedded(loading("embedded")), load()]);
+    return take("embedded", bytes);
   },
 
   async embeddedBundle() {
-    return take("embedded", await embedded());
+    return take("embedded", await embedded(loading("embedded")));
   },
 
   async openBundle(file) {
-    return take(file.name, await bytesOf(file, LARGEST_BUNDLE_BYTES, "no bundle for a browser is that large"));
+    return take(file.name, await bytesOf(file, LARGEST_BUNDLE_BYTES, "no bundle for a browser is that large", loading(file.name)));
   },
 
   async openSample() {
@@ -121,14 +179,20 @@ const calls = {
   async label() {
     const mine = (run += 1);
     let piece = 8;
+    let pieces = 0;
+    let alone = navigator.hardwareConcurrency === 1;
     while (mine === run && pairs.labeled < pairs.length) {
       const begun = performance.now();
       pairs.label(labeler, piece);
       const took = performance.now() - begun;
+      const millisecondsLeft = (took / piece) * (pairs.length - pairs.labeled);
       if (took < PIECE_MILLISECONDS / 2) piece *= 2;
       else if (took > PIECE_MILLISECONDS * 2 && piece > 1) piece = Math.ceil(piece / 2);
       postMessage({ event: "progress", done: pairs.labeled, total: pairs.length });
       await turn();
+      // The first pieces also pay for compiling: they say nothing.
+      pieces += 1;
+      if (!alone && mine === run && pieces > 2 && millisecondsLeft > ALONE_MILLISECONDS) alone = !(await labelOnThreads(mine));
     }
     if (cuts && mine === run) pairs.regrade(labeler, cuts);
     return { done: pairs.labeled, total: pairs.length, cancelled: mine !== run };

@@ -202,12 +202,7 @@ impl Pairs {
     /// # Errors
     /// A pair without texts, by line; a tokenizer that fails.
     pub fn label(&mut self, labeler: &Labeler, count: usize) -> Result<usize, JsError> {
-        let digest = labeler.labeler().digest();
-        if self.predicted_by.as_deref() != Some(digest) {
-            self.file.pairs.iter_mut().for_each(|pair| (pair.predicted, pair.score) = (None, None));
-            (self.labeled, self.predicted_by) = (0, Some(digest.to_owned()));
-            self.distributions.clear();
-        }
+        self.begin(labeler.labeler().digest());
         let end = self.length().min(self.labeled.saturating_add(count));
         let next = &mut self.file.pairs[self.labeled..end];
         if next.iter().any(|pair| pair.query_text.is_none() || pair.document_text.is_none()) {
@@ -223,6 +218,59 @@ impl Pairs {
         }
         self.labeled = end;
         Ok(end)
+    }
+
+    /// The texts of the next `count` pairs from position `first` on, query and document by turns: for a labeler in
+    /// another thread, whose answers go to `takeLabels`.
+    ///
+    /// # Errors
+    /// A pair without texts, by line.
+    pub fn texts(&self, first: usize, count: usize) -> Result<Vec<String>, JsError> {
+        self.file.require_texts()?;
+        let last = self.length().min(first.saturating_add(count));
+        let pairs = self.file.pairs.get(first..last).unwrap_or_default().iter().map(texts);
+        Ok(pairs.flat_map(|pair| [pair.query.to_owned(), pair.document.to_owned()]).collect())
+    }
+
+    /// Takes what the labeler of this digest said elsewhere of the next pairs (`distributions` one after another), and
+    /// returns how many are graded then. As with `label`, another digest than before begins anew.
+    ///
+    /// # Errors
+    /// Grades, scores and distributions of different numbers, or of more pairs than are left.
+    #[wasm_bindgen(js_name = takeLabels)]
+    pub fn take_labels(
+        &mut self,
+        digest: &str,
+        grades: &[Grade],
+        scores: &[f64],
+        distributions: &[f64],
+    ) -> Result<usize, JsError> {
+        self.begin(digest);
+        let left = self.length() - self.labeled;
+        if grades.len() != scores.len() || grades.len() > left {
+            let (g, s) = (grades.len(), scores.len());
+            return Err(JsError::new(&format!("takeLabels: {g} grades and {s} scores for {left} pairs")));
+        }
+        if !grades.is_empty() && (distributions.is_empty() || distributions.len() % grades.len() != 0) {
+            let (g, d) = (grades.len(), distributions.len());
+            return Err(JsError::new(&format!("takeLabels: {d} probabilities for {g} grades")));
+        }
+        self.distributions.extend_from_slice(distributions);
+        let next = self.file.pairs[self.labeled..].iter_mut();
+        for ((pair, &grade), &score) in next.zip(grades).zip(scores) {
+            (pair.predicted, pair.score) = (Some(grade), Some(score));
+        }
+        self.labeled += grades.len();
+        Ok(self.labeled)
+    }
+
+    /// Forgets what another labeler than the one of this digest predicted.
+    fn begin(&mut self, digest: &str) {
+        if self.predicted_by.as_deref() != Some(digest) {
+            self.file.pairs.iter_mut().for_each(|pair| (pair.predicted, pair.score) = (None, None));
+            (self.labeled, self.predicted_by) = (0, Some(digest.to_owned()));
+            self.distributions.clear();
+        }
     }
 
     /// Grades the scored pairs again with other `cuts`; the labeler's own where there are none. Scores stay.

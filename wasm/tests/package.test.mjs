@@ -6,7 +6,9 @@ import { spawnSync } from "node:child_process";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 
+import { labelPairs } from "./cases.mjs";
 import { at } from "./native.mjs";
 
 const built = at("target", "wasm", "npm");
@@ -34,4 +36,60 @@ test("the package loads by name, labels, and its README is true", () => {
 test("every file that the package lists is there, and its version is the workspace's", () => {
   described.files.forEach((name) => assert.ok(readFileSync(join(built, name)).length > 0, name));
   assert.match(readFileSync(at("Cargo.toml"), "utf8"), new RegExp(`^version = "${described.version}"`, "m"));
+});
+
+test("a pool of threads gives the labels of one, in order, and says what is wrong", async () => {
+  const { Labeler, LabelerPool, embedded, load } = await import(pathToFileURL(join(built, "node.js")));
+  await load();
+  const bundle = await embedded();
+  const rows = labelPairs().split("\n").slice(0, 600).map((line) => JSON.parse(line));
+  const [queries, documents] = [rows.map(({ query }) => query), rows.map(({ text }) => text)];
+  const labeler = new Labeler(bundle);
+  const pool = await LabelerPool.open(bundle, { threads: 2 });
+  try {
+    assert.equal(pool.digest, labeler.digest);
+    const steps = [];
+    const labels = await pool.label(queries, documents, (done, total) => steps.push([done, total]));
+    // As JSON the numbers are written with the digits that give the same bits back.
+    assert.equal(JSON.stringify(labels), JSON.stringify(JSON.parse(labeler.label(queries, documents))));
+    assert.deepEqual(steps.at(-1), [rows.length, rows.length]);
+    assert.ok(steps.every(([done], at) => at === 0 || done > steps[at - 1][0]));
+    assert.deepEqual(await pool.label([], []), []);
+    await assert.rejects(pool.label(["a"], []), /1 queries for 0 documents/);
+    const underWay = assert.rejects(pool.label(queries, documents), /closed/);
+    pool.close();
+    await underWay;
+    await assert.rejects(pool.label(["a"], ["b"]), /closed/);
+  } finally {
+    pool.close();
+  }
+  await assert.rejects(LabelerPool.open(bundle.subarray(0, 1000), { threads: 2 }), /bundle: truncated/);
+  await assert.rejects(LabelerPool.open(bundle, { threads: 0 }), /0 threads; expected 1 or more/);
+});
+
+test("labels from elsewhere enter a file of pairs as its own labeler's do", async () => {
+  const { Labeler, Pairs, embedded, load } = await import(pathToFileURL(join(built, "node.js")));
+  await load();
+  const labeler = new Labeler(await embedded());
+  const file = new TextEncoder().encode(labelPairs().split("\n").slice(0, 600).join("\n"));
+  const [own, given] = [new Pairs(file, "labels.jsonl"), new Pairs(file, "labels.jsonl")];
+  own.label(labeler, own.length);
+  while (given.labeled < given.length) {
+    const texts = given.texts(given.labeled, 250);
+    const side = (which) => texts.filter((_, at) => at % 2 === which);
+    const labels = JSON.parse(labeler.label(side(0), side(1)));
+    given.takeLabels(
+      labeler.digest,
+      Int32Array.from(labels, ({ grade }) => grade),
+      Float64Array.from(labels, ({ score }) => score),
+      Float64Array.from(labels.flatMap(({ distribution }) => distribution)),
+    );
+  }
+  assert.equal(given.scoresDigest, own.scoresDigest);
+  assert.equal(given.agreement(), own.agreement());
+  assert.equal(given.calibration(labeler, 10), own.calibration(labeler, 10));
+  assert.throws(() => given.takeLabels(labeler.digest, Int32Array.of(1), Float64Array.of(1), Float64Array.of(1)), /1 grades and 1 scores for 0 pairs/);
+  const short = new Pairs(new TextEncoder().encode("query,text,human\nbread,Bake,3\nbread,Fix,0\n"), "short.csv");
+  assert.throws(() => short.takeLabels("d", Int32Array.of(1), Float64Array.of(), Float64Array.of()), /1 grades and 0 scores for 2 pairs/);
+  assert.throws(() => short.takeLabels("d", Int32Array.of(1), Float64Array.of(1), Float64Array.of()), /0 probabilities for 1 grades/);
 });

@@ -104,14 +104,21 @@ def least_cosine(found, expected):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--model", required=True, help="the sentence-transformers folder")
-    arguments.add_argument("--bundle", required=True)
-    arguments.add_argument("--ours", required=True, help="the encoder_times program")
+    arguments.add_argument("--bundle")
+    arguments.add_argument("--ours", help="the encoder_times program")
+    arguments.add_argument("--export", metavar="FOLDER", help="only write the graphs into this folder")
     arguments.add_argument("--also", action="append", default=[], help="an instruction set of ours")
     arguments.add_argument("--lengths", default="32,128,256")
     arguments.add_argument("--rounds", type=int, default=7)
     arguments = arguments.parse_args()
     torch.set_num_threads(1)
     eager = AutoModel.from_pretrained(arguments.model, attn_implementation="eager").eval()
+    if arguments.export:
+        Path(arguments.export).mkdir(parents=True, exist_ok=True)
+        print(*export(eager, Path(arguments.export)), sep="\n")
+        return
+    if not (arguments.bundle and arguments.ours):
+        sys.exit("--bundle and --ours are missing; or --export FOLDER, to write the graphs alone")
     entrants = {"graded": Ours(arguments.ours, arguments.bundle, [])}
     for name in arguments.also:
         entrants[f"graded {name}"] = Ours(arguments.ours, arguments.bundle, [name])

@@ -30,7 +30,7 @@ pub struct Command {
 }
 
 /// The page's files and their types: what `wasm/build` writes into `target/wasm/page`.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 16] = [
     ("index.html", "text/html; charset=utf-8"),
     ("page.css", "text/css; charset=utf-8"),
     ("page.js", "text/javascript; charset=utf-8"),
@@ -39,6 +39,8 @@ const FILES: [(&str, &str); 14] = [
     ("client.js", "text/javascript; charset=utf-8"),
     ("worker.js", "text/javascript; charset=utf-8"),
     ("load.js", "text/javascript; charset=utf-8"),
+    ("pool.js", "text/javascript; charset=utf-8"),
+    ("pool-web.js", "text/javascript; charset=utf-8"),
     ("wasm.js", "text/javascript; charset=utf-8"),
     ("wasm_bg.wasm", "application/wasm"),
     ("embedded.bundle", "application/octet-stream"),
