@@ -251,7 +251,9 @@ impl Pairs {
             let (g, s) = (grades.len(), scores.len());
             return Err(JsError::new(&format!("takeLabels: {g} grades and {s} scores for {left} pairs")));
         }
-        if !grades.is_empty() && (distributions.is_empty() || distributions.len() % grades.len() != 0) {
+        if !grades.is_empty()
+            && (distributions.is_empty() || !distributions.len().is_multiple_of(grades.len()))
+        {
             let (g, d) = (grades.len(), distributions.len());
             return Err(JsError::new(&format!("takeLabels: {d} probabilities for {g} grades")));
         }
