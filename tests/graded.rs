@@ -67,7 +67,8 @@ impl Folder {
         command
             .args(line.split_whitespace())
             .current_dir(self.0.path())
-            .env("GRADED_CACHE", self.path("cache"));
+            .env("GRADED_CACHE", self.path("cache"))
+            .env("GRADED_RUNS", self.path("cache/runs"));
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
     }
 

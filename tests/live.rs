@@ -189,9 +189,8 @@ fn a_server_s_wish_to_be_left_alone_is_respected() {
         format!("Mon, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", day + 1, names[month])
     };
     // A date is made when the question comes: however long the client took to start, there are one to two seconds left.
-    let wishes: [(&str, f64, fn() -> String); 2] =
-        [("seconds", 1.0, || "1".to_owned()), ("a date", 0.8, in_two_seconds)];
-    for (form, least, wish) in wishes {
+    for (form, least) in [("seconds", 1.0), ("a date", 0.8)] {
+        let wish = move || if form == "a date" { in_two_seconds() } else { "1".to_owned() };
         let server = FakeModel::start(move |seen| match seen.number {
             0 => Reply::Whole(429, format!("retry-after: {}\r\n", wish()), Vec::new()),
             _ => good(seen),

@@ -174,9 +174,15 @@ fn every_run_leaves_a_record_that_fits_the_schema() {
     folder.run("agree --pairs pairs.csv").ok();
     folder.run("agree --pairs pairs.csv --raters human,human2").refused(&["human2"]);
     folder.run("runs measure --name nothing --repeats 2 -- true").ok();
+    folder.write("recipe.toml", crate::train::short(1));
+    folder.run("train recipe.toml --out model").ok();
     let list = folder.json("runs list");
     let kinds = list.as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap());
-    assert_eq!(kinds.collect::<Vec<_>>(), ["benchmark", "agreement", "evaluation"], "newest first");
+    assert_eq!(
+        kinds.collect::<Vec<_>>(),
+        ["training", "benchmark", "agreement", "evaluation"],
+        "newest first"
+    );
     let schema = folder.json("runs schema");
     for file in std::fs::read_dir(folder.path("cache/runs")).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
@@ -186,7 +192,7 @@ fn every_run_leaves_a_record_that_fits_the_schema() {
         let wrong = std::panic::catch_unwind(|| fits(&record, &schema, &schema, "record"));
         assert!(wrong.is_err(), "the check itself must be able to fail");
     }
-    let evaluation = folder.json("runs show latest~2");
+    let evaluation = folder.json("runs show latest~3");
     let record = &evaluation["record"];
     assert_eq!(record["queries"].as_array().unwrap().len(), 60);
     assert_eq!(record["systems"][0]["measures"][0]["values"].as_array().unwrap().len(), 60);
@@ -194,7 +200,7 @@ fn every_run_leaves_a_record_that_fits_the_schema() {
         [0, 1].map(|end| record["systems"][0]["measures"][0]["interval"][end].as_f64().unwrap());
     let value = record["systems"][0]["measures"][0]["value"].as_f64().unwrap();
     assert!(lower < value && value < upper && upper - lower < 0.3);
-    let agreement = folder.json("runs show latest~1");
+    let agreement = folder.json("runs show latest~2");
     assert_eq!(agreement["record"]["agreement"]["unparsed"], 1);
     assert_eq!(agreement["record"]["agreement"]["cells"][0], serde_json::json!([[0, 2, 1], [1, 1, 1]]));
 }

@@ -8,7 +8,7 @@ use crate::graded::Folder;
 const RECIPE: &str = include_str!("../harness/recipes/train-sample.toml");
 
 /// The sample's recipe with fewer epochs and a checkpoint at every step.
-fn short(epochs: u32) -> String {
+pub fn short(epochs: u32) -> String {
     let changed = RECIPE.replace("epochs = 60", &format!("epochs = {epochs}"));
     changed.replace("checkpoint_every = 50", "checkpoint_every = 1")
 }
@@ -40,6 +40,34 @@ fn the_sample_s_recipe_trains_a_model_that_evaluates() {
     assert_eq!(folder.names(), ["model", "recipe.toml"]);
     folder.run("train recipe.toml --out model").refused(&["model", "--resume"]);
     assert_eq!(folder.json("train recipe.toml --out model --resume")["model"], answer["model"]);
+}
+
+#[test]
+fn two_runs_are_compared_by_their_records_whatever_was_trained() {
+    let folder = Folder::new();
+    folder.write("one.toml", short(1));
+    folder.write("ten.toml", short(10));
+    let one = folder.json("train one.toml --out one");
+    folder.run("train ten.toml --out ten").ok();
+    let listed = folder.json("runs list --kind training");
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    let record = &folder.json("runs show latest~1")["record"];
+    let names = record["systems"].as_array().unwrap().iter().map(|system| system["name"].as_str().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["bm25", "before", "trained"]);
+    for (system, held_out) in [(1, 1), (2, 2)] {
+        let measured = &record["systems"][system]["measures"][0];
+        let said = &one["held_out"][held_out]["measures"][measured["name"].as_str().unwrap()];
+        assert_eq!(&measured["value"], said);
+        assert_eq!(measured["values"].as_array().unwrap().len(), record["queries"].as_array().unwrap().len());
+    }
+    assert_eq!(record["settings"]["model"], one["model"]);
+    assert_eq!(record["timings"][0]["name"], "training");
+    let compared = folder.json("runs compare latest~1 latest --system trained");
+    assert!(compared.to_string().contains("trained"), "{compared}");
+    // A run that is finished already leaves no second record.
+    folder.run("train one.toml --out one --resume").ok();
+    folder.run("train one.toml --out other --no-record").ok();
+    assert_eq!(folder.json("runs list --kind training").as_array().unwrap().len(), 2);
 }
 
 #[test]
@@ -238,6 +266,12 @@ fn a_labeler_is_trained_labels_agrees_and_goes_into_8_bits() {
     assert!(config.contains("BertForSequenceClassification") && config.contains("grade 3"), "{config}");
     let card = std::fs::read_to_string(folder.path("labeler").join("README.md")).unwrap();
     assert!(card.contains("cross_entropy") && card.contains("cohen_kappa_quadratic"), "{card}");
+    let record = &folder.json("runs show latest")["record"];
+    assert_eq!(record["kind"], "training");
+    assert_eq!(record["agreement"]["pairs"], answer["data"]["held_out_pairs"]);
+    let kappa = record["agreement"]["measures"].as_array().unwrap().iter();
+    let kappa = kappa.clone().find(|measure| measure["name"] == "cohen_kappa_quadratic").unwrap();
+    assert_eq!(kappa["value"], measures["cohen_kappa_quadratic"]);
     // `agree` sees the labels that `label` writes.
     folder.run("label --dataset sample --labeler ./labeler --out labels.csv").ok();
     let written = folder.json("agree --pairs labels.csv");

@@ -151,7 +151,7 @@ fn two_raters(
 
 /// The queries in the order they first appear, as [`agreement::rated_pairs`] numbers them, and for each a digest of its
 /// human grades.
-fn human_grades(pairs: &[LabeledPair]) -> (Vec<String>, Vec<String>) {
+pub(super) fn human_grades(pairs: &[LabeledPair]) -> (Vec<String>, Vec<String>) {
     let mut names: Vec<&str> = Vec::new();
     let mut grades: Vec<Vec<(&str, i32)>> = Vec::new();
     let mut places = FxHashMap::default();

@@ -19,8 +19,11 @@ use super::{Finished, train_labeler};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::recipe::{SystemChoice, TrainingFile, TrainingRecipe};
+use crate::report::evaluation::Scored;
 use crate::report::{Cell, Report, Table};
-use crate::systems::saved_run;
+use crate::runs::measured::{self, Trained};
+use crate::runs::{Record, RecordFlags, answers};
+use crate::systems::{System, saved_run};
 use crate::training::data::{self, TrainingSet};
 use crate::training::evaluation::HeldOut;
 use crate::training::folder::{Found, RUN, RunFolder};
@@ -41,6 +44,8 @@ pub struct Command {
     /// Go on from DIR.checkpoint: the weights come out as if the run had never stopped
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    record: RecordFlags,
 }
 
 impl Command {
@@ -52,9 +57,26 @@ impl Command {
 
 /// What was measured, and when.
 struct Measured {
-    when: String,
     step: Option<u64>,
-    values: Vec<f64>,
+    scored: Scored,
+}
+
+impl Measured {
+    fn new(
+        name: &str,
+        step: Option<u64>,
+        held_out: &HeldOut<'_>,
+        system: &System<'_>,
+    ) -> anyhow::Result<Self> {
+        let scored = Scored {
+            name: name.to_owned(),
+            digest: system.digest.clone(),
+            seconds: Some(system.seconds),
+            answers: Some(held_out.answers(system)),
+            evaluation: held_out.measure(system)?,
+        };
+        Ok(Self { step, scored })
+    }
 }
 
 /// What happened over the run's steps, for progress and report.
@@ -68,10 +90,12 @@ pub(super) struct Course {
 /// Runs `graded train`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let file = TrainingFile::read(&command.recipe)?;
+    let history = command.record.history()?;
     let shown = || command.recipe.display().to_string();
     if file.trains_a_labeler() {
         let recipe = file.complete_labeler(options.seed).with_context(shown)?;
-        return train_labeler::run(&recipe, &command.out(), command.resume, options);
+        let (finished, record) = train_labeler::run(&recipe, &command.out(), command.resume, options)?;
+        return Ok(finished.recorded(history.zip(record)));
     }
     let recipe = file.complete(options.seed).with_context(shown)?;
     let digest = recipe.digest()?;
@@ -90,7 +114,9 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     set.notes.iter().for_each(|note| progress::say(options, note));
     let model = Model::from_bundle(models::bundle(&recipe.file.scorer.encoder)?, &recipe.model)
         .with_context(|| recipe.file.scorer.encoder.clone())?;
-    Run { recipe: &recipe, digest, set: &set, folder, options }.train(model, found, &out)
+    let (finished, record) =
+        Run { recipe: &recipe, digest, set: &set, folder, options }.train(model, found, &out)?;
+    Ok(finished.recorded(history.map(|history| (history, record))))
 }
 
 /// One run and what it stands on.
@@ -103,7 +129,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn train(&self, model: Model, found: Found, out: &std::path::Path) -> anyhow::Result<Finished> {
+    fn train(&self, model: Model, found: Found, out: &std::path::Path) -> anyhow::Result<(Finished, Record)> {
         let ids = Ids::new(&model, &self.set.lists)?;
         let mut batches = Batches::new(&self.set.lists, self.recipe.file.batch.clone())?;
         let settings = self.recipe.options(batches.per_epoch());
@@ -112,13 +138,9 @@ impl Run<'_> {
         let held_out = self.set.held_out.as_ref().map(|set| HeldOut::new(set, self.recipe, self.options));
         let mut measured = Vec::new();
         if let Some(held_out) = &held_out {
-            measured.push(Measured {
-                when: "bm25".into(),
-                step: None,
-                values: held_out.measure(&held_out.bm25()?)?,
-            });
-            let before = held_out.measure(&held_out.answer("before", &trainer.model)?)?;
-            measured.push(Measured { when: "before".into(), step: Some(0), values: before });
+            measured.push(Measured::new("bm25", None, held_out, &held_out.bm25()?)?);
+            let before = held_out.answer("before", &trainer.model)?;
+            measured.push(Measured::new("before", Some(0), held_out, &before)?);
         }
         if let Found::Checkpoint(bytes) = &found {
             checkpoint::restore(&mut trainer, &self.digest, bytes)?;
@@ -171,12 +193,9 @@ impl Run<'_> {
             && report.step.is_multiple_of(table.evaluate_every)
             && !is_last
         {
-            let values = held_out.measure(&held_out.answer("now", &trainer.model)?)?;
-            measured.push(Measured {
-                when: format!("step {}", report.step),
-                step: Some(report.step),
-                values,
-            });
+            let now = held_out.answer("now", &trainer.model)?;
+            let name = format!("step {}", report.step);
+            measured.push(Measured::new(&name, Some(report.step), held_out, &now)?);
         }
         Ok(())
     }
@@ -188,12 +207,11 @@ impl Run<'_> {
         held_out: Option<&HeldOut<'_>>,
         mut measured: Vec<Measured>,
         out: &std::path::Path,
-    ) -> anyhow::Result<Finished> {
+    ) -> anyhow::Result<(Finished, Record)> {
         let mut run = None;
         if let Some(held_out) = held_out {
             let answer = held_out.answer("trained", &trainer.model)?;
-            let (when, step) = ("trained".to_owned(), Some(trainer.steps_taken()));
-            measured.push(Measured { when, step, values: held_out.measure(&answer)? });
+            measured.push(Measured::new("trained", Some(trainer.steps_taken()), held_out, &answer)?);
             run = Some(saved_run::text(&answer)?);
         }
         let table = self.table(&measured, held_out);
@@ -202,9 +220,25 @@ impl Run<'_> {
         record["model"] = bundle.digest().into();
         let run = run.as_deref().map(|run| (RUN, run));
         self.folder.finish(&bundle, &record, run.as_slice())?;
+        let kept = self.kept(&record, measured, held_out)?;
         record["out"] = out.display().to_string().into();
         progress::say(self.options, format!("{}: the trained model, {}", out.display(), course.speed()));
-        Ok(Report { tables: vec![table], json: record, lines: Vec::new() }.into())
+        Ok((Report { tables: vec![table], json: record, lines: Vec::new() }.into(), kept))
+    }
+
+    /// The record for the history.
+    fn kept(
+        &self,
+        said: &Value,
+        measured: Vec<Measured>,
+        held_out: Option<&HeldOut<'_>>,
+    ) -> anyhow::Result<Record> {
+        let collection = held_out.map_or(&self.set.learned, |held_out| held_out.collection());
+        let measured_on = crate::collections::fingerprint(collection);
+        let trained = Trained { dataset: &self.set.learned.name, measured_on: &measured_on, said };
+        let judged = held_out.map(|_| answers::judged_queries(&collection.judgments)).unwrap_or_default();
+        let systems: Vec<Scored> = measured.into_iter().map(|row| row.scored).collect();
+        measured::training(&trained, judged, &systems, self.options)
     }
 
     fn table(&self, measured: &[Measured], held_out: Option<&HeldOut<'_>>) -> Table {
@@ -212,8 +246,8 @@ impl Run<'_> {
         let mut table = Table::new(std::iter::once("model".to_owned()).chain(names));
         table.title = held_out.map(|held_out| format!("{} held-out queries", held_out.queries()));
         for row in measured {
-            let values = row.values.iter().map(|&value| Cell::Value(value));
-            table.push(std::iter::once(Cell::text(&row.when)).chain(values).collect());
+            let values = row.scored.evaluation.summary.iter().map(|&value| Cell::Value(value));
+            table.push(std::iter::once(Cell::text(&row.scored.name)).chain(values).collect());
         }
         if measured.is_empty() {
             table.notes.push("no query was held out, so nothing was measured".to_owned());
@@ -224,9 +258,9 @@ impl Run<'_> {
     fn record(&self, trainer: &Trainer, course: &Course, measured: &[Measured]) -> Value {
         let names: Vec<String> = self.recipe.measures.iter().map(ToString::to_string).collect();
         let rows = measured.iter().map(|row| {
-            let values: serde_json::Map<String, Value> =
-                names.iter().cloned().zip(row.values.iter().map(|&value| json!(value))).collect();
-            json!({"model": row.when, "step": row.step, "measures": values})
+            let values = row.scored.evaluation.summary.iter().map(|&value| json!(value));
+            let values: serde_json::Map<String, Value> = names.iter().cloned().zip(values).collect();
+            json!({"model": row.scored.name, "step": row.step, "measures": values})
         });
         let parameters = self.recipe.loss.parameters();
         let learned: serde_json::Map<String, Value> = parameters

@@ -18,18 +18,24 @@ use trainer::ordinal_head::best_cuts;
 use trainer::{GradeHeadOptions, Model, PairBatch, Slopes, Trainer, Vectors, checkpoint};
 
 use super::Finished;
+use super::agree::human_grades;
 use super::train::{Course, already_done};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::recipe::LabelerRecipe;
 use crate::recipe::training::CutsChoice;
 use crate::report::{Cell, Format, Report, Table};
+use crate::runs::Record;
+use crate::runs::measured::{self, Labels, Trained};
 use crate::training::folder::{Found, RunFolder};
 use crate::training::labeled::{self, Lesson, Lessons};
 use crate::{labelers, models, progress};
 
 /// Pairs over which cuts are fitted: more move them by less than they differ from run to run.
 const CUT_PAIRS: usize = 2048;
+
+/// Resamples behind the intervals that a record keeps.
+const RESAMPLES: u32 = 1000;
 
 /// What is measured on held-out pairs.
 const STATISTICS: [Statistic; 4] = [
@@ -39,13 +45,18 @@ const STATISTICS: [Statistic; 4] = [
     Statistic::Accuracy,
 ];
 
-/// Trains a labeler.
-pub fn run(recipe: &LabelerRecipe, out: &Path, resume: bool, options: &Options) -> anyhow::Result<Finished> {
+/// Trains a labeler; its record is for the history, where the run was not finished before.
+pub fn run(
+    recipe: &LabelerRecipe,
+    out: &Path,
+    resume: bool,
+    options: &Options,
+) -> anyhow::Result<(Finished, Option<Record>)> {
     let digest = recipe.digest()?;
     let folder = RunFolder::new(out);
     let found = folder.look(resume)?;
     if let Found::Finished(record) = &found {
-        return already_done(record, &digest, out);
+        return Ok((already_done(record, &digest, out)?, None));
     }
     let lessons = labeled::read(recipe, options)?;
     check(recipe, &lessons)?;
@@ -59,7 +70,9 @@ pub fn run(recipe: &LabelerRecipe, out: &Path, resume: bool, options: &Options) 
     let encoder = &recipe.file.scorer.encoder;
     let model = Model::cross_encoder(models::bundle(encoder)?, &recipe.model, &head);
     let model = model.with_context(|| encoder.clone())?;
-    Run { recipe, digest, lessons: &lessons, folder, options }.train(model, found, out)
+    let (finished, record) =
+        Run { recipe, digest, lessons: &lessons, folder, options }.train(model, found, out)?;
+    Ok((finished, Some(record)))
 }
 
 /// Refuses grades and settings that the loss cannot use, before anything is computed.
@@ -120,7 +133,7 @@ struct Measured {
 }
 
 impl Run<'_> {
-    fn train(&self, model: Model, found: Found, out: &Path) -> anyhow::Result<Finished> {
+    fn train(&self, model: Model, found: Found, out: &Path) -> anyhow::Result<(Finished, Record)> {
         let ids = self.ids(&model)?;
         let mut batches = PairBatches::new(ids.len(), self.recipe.pairs, self.recipe.seed);
         let settings = self.recipe.options(batches.per_epoch());
@@ -220,12 +233,18 @@ impl Run<'_> {
         course: &Course,
         mut measured: Vec<Measured>,
         out: &Path,
-    ) -> anyhow::Result<Finished> {
+    ) -> anyhow::Result<(Finished, Record)> {
         let step = trainer.steps_taken();
         if self.recipe.cuts == CutsChoice::Fitted {
             self.fit_cuts(&mut trainer.model)?;
         }
-        measured.extend(self.measure(&trainer.model, "trained", step)?);
+        let held_out = self.lessons.held_out.clone();
+        let labeled = held_out.map(|pairs| self.label(&trainer.model.to_bundle("")?, pairs)).transpose()?;
+        measured.extend(labeled.as_deref().map(|labeled| Measured {
+            when: "trained".to_owned(),
+            step: Some(step),
+            values: values(labeled),
+        }));
         let table = self.table(&measured);
         let mut record = self.record(&trainer, course, &measured);
         let bundle = trainer.model.to_bundle(&self.card(&record, &table)?)?;
@@ -234,9 +253,24 @@ impl Run<'_> {
         record["labeler"] = labeler.digest().into();
         record["cuts"] = json!(labeler.cuts().values());
         self.folder.finish(&bundle, &record, &[("tokenizer_config.json", &tokenizer_config(&bundle)?)])?;
+        let kept = self.kept(&record, labeled.as_deref())?;
         record["out"] = out.display().to_string().into();
         progress::say(self.options, format!("{}: the trained labeler, {}", out.display(), course.speed()));
-        Ok(Report { tables: vec![table], json: record, lines: Vec::new() }.into())
+        Ok((Report { tables: vec![table], json: record, lines: Vec::new() }.into(), kept))
+    }
+
+    /// The record for the history: with the agreement on held-out pairs, where there were any.
+    fn kept(&self, said: &Value, labeled: Option<&[LabeledPair]>) -> anyhow::Result<Record> {
+        let dataset = self.lessons.name.as_str();
+        let trained = Trained { dataset, measured_on: &Value::Null, said };
+        let (Some(labeled), Some(bootstrap)) = (labeled, Bootstrap::new(RESAMPLES, 0.95, 0)) else {
+            return measured::labeler_training(&trained, None, self.options);
+        };
+        let rated = rated_pairs(labeled);
+        let report = Agreement::of_labeled(labeled, &bootstrap);
+        let (queries, human) = human_grades(labeled);
+        let labels = Labels { dataset: dataset.to_owned(), report: &report, pairs: &rated, queries, human };
+        measured::labeler_training(&trained, Some(labels), self.options)
     }
 
     fn table(&self, measured: &[Measured]) -> Table {

@@ -8,8 +8,9 @@ use relevance::measures::Aggregation;
 use relevance::resampling::{Bootstrap, Estimate};
 use relevance::significance::mean_differences;
 use rustc_hash::FxHashMap;
+use serde_json::Value;
 
-use super::record::{Agreement, Kind, Measured, Record, System, machine, tool};
+use super::record::{Agreement, Kind, Measured, Record, System, Timing, Unit, machine, tool};
 use super::{answers, commit};
 use crate::arguments::Options;
 use crate::recipe::Recipe;
@@ -44,9 +45,7 @@ pub fn empty(kind: Kind, dataset: &str, options: &Options) -> anyhow::Result<Rec
 /// When the recipe holds a path that is not UTF-8.
 pub fn evaluation(done: &Evaluated, recipe: &Recipe, options: &Options) -> anyhow::Result<Record> {
     let mut record = empty(Kind::Evaluation, &done.dataset, options)?;
-    let digests = done.fingerprint.as_object().into_iter().flatten();
-    let digests = digests.filter_map(|(name, digest)| Some((name.clone(), digest.as_str()?.to_owned())));
-    record.fingerprints = digests.collect();
+    record.fingerprints = digests(&done.fingerprint);
     record.fingerprints.insert("recipe".to_owned(), recipe.digest()?);
     let self_hits = serde_json::to_value(done.self_hits)?;
     let settings = [
@@ -59,6 +58,89 @@ pub fn evaluation(done: &Evaluated, recipe: &Recipe, options: &Options) -> anyho
     record.settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
     (record.queries, record.judgments_of_queries) = done.judged.iter().cloned().unzip();
     record.systems = done.systems.iter().map(|one| system(one, &record.queries)).collect();
+    Ok(record)
+}
+
+/// The texts of a JSON object: a collection's digests.
+fn digests(fingerprint: &Value) -> BTreeMap<String, String> {
+    let digests = fingerprint.as_object().into_iter().flatten();
+    digests.filter_map(|(name, digest)| Some((name.clone(), digest.as_str()?.to_owned()))).collect()
+}
+
+/// A training run: what it was, and what it was measured on.
+pub struct Trained<'a> {
+    /// The data's name.
+    pub dataset: &'a str,
+    /// Digests of what it was measured on: the held-out documents, queries and judgments, or of what was learned where
+    /// nothing was held out. Two runs are compared where these agree, however the models came about.
+    pub measured_on: &'a Value,
+    /// What `training.json` says: how the model came about.
+    pub said: &'a Value,
+}
+
+impl Trained<'_> {
+    /// The record so far: digests, settings and the time it took.
+    fn record(&self, options: &Options) -> anyhow::Result<Record> {
+        let mut record = empty(Kind::Training, self.dataset, options)?;
+        record.fingerprints = digests(self.measured_on);
+        record.fingerprints.insert("recipe".to_owned(), text(&self.said["recipe"]));
+        let settings =
+            ["loss", "seed", "steps", "base", "model", "first_loss", "last_loss", "pairs_per_second"];
+        record.settings = settings.map(|name| (name.to_owned(), text(&self.said[name]))).into();
+        record.settings.insert("learned".to_owned(), text(&self.said["data"]["fingerprint"]["judgments"]));
+        record.settings.retain(|_, value| !value.is_empty());
+        if let Some(seconds) = self.said["seconds"].as_f64() {
+            record.timings.push(Timing {
+                name: "training".to_owned(),
+                unit: Unit::Seconds,
+                values: vec![seconds],
+            });
+        }
+        Ok(record)
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The record of an encoder's training. `judged`: the held-out queries with digests of their judgments; `systems`: the
+/// models beside it, before and after.
+///
+/// # Errors
+/// When the device asked for is not there.
+pub fn training(
+    trained: &Trained<'_>,
+    judged: Vec<(String, String)>,
+    systems: &[Scored],
+    options: &Options,
+) -> anyhow::Result<Record> {
+    let mut record = trained.record(options)?;
+    (record.queries, record.judgments_of_queries) = judged.into_iter().unzip();
+    record.systems = systems.iter().map(|one| system(one, &record.queries)).collect();
+    Ok(record)
+}
+
+/// The record of a labeler's training, with its agreement on held-out pairs where there were any.
+///
+/// # Errors
+/// When the device asked for is not there.
+pub fn labeler_training(
+    trained: &Trained<'_>,
+    labels: Option<Labels<'_>>,
+    options: &Options,
+) -> anyhow::Result<Record> {
+    let mut record = trained.record(options)?;
+    if let Some(labels) = labels {
+        let measured = agreement(labels, options)?;
+        record.fingerprints.extend(measured.fingerprints);
+        (record.queries, record.judgments_of_queries) = (measured.queries, measured.judgments_of_queries);
+        record.agreement = measured.agreement;
+    }
     Ok(record)
 }
 

@@ -27,7 +27,7 @@ pub enum Kind {
     Evaluation,
     /// Labels were compared with labels.
     Agreement,
-    /// An encoder was trained.
+    /// An encoder or a labeler was trained.
     Training,
     /// Times or instructions were counted.
     Benchmark,

@@ -2,12 +2,13 @@
 
 use datasets::Collection;
 use rayon::prelude::*;
-use relevance::evaluation::{EvaluationOptions, Evaluator};
+use relevance::evaluation::{Evaluation, EvaluationOptions, Evaluator};
 use trainer::Model;
 
 use crate::arguments::Options;
 use crate::models;
 use crate::recipe::{SystemChoice, TrainingRecipe};
+use crate::runs::answers::{self, Reader};
 use crate::systems::{self, Candidates, Resources, System, Task};
 
 /// How many documents are retrieved where the recipe does not say.
@@ -51,16 +52,28 @@ impl<'a> HeldOut<'a> {
         systems::run(&SystemChoice::parse("bm25")?, &self.task, self.candidates(), self.resources()?)
     }
 
-    /// The recipe's measures of a system.
+    /// The collection they are held out of, with their judgments alone.
+    pub fn collection(&self) -> &'a Collection {
+        self.collection
+    }
+
+    /// What a record keeps of a system's rankings.
+    pub fn answers(&self, system: &System<'_>) -> answers::Answers {
+        let Collection { judgments, self_hits, .. } = self.collection;
+        Reader { judgments, ties: EvaluationOptions::default().ties, self_hits: *self_hits }
+            .answers(&system.rankings)
+    }
+
+    /// The recipe's measures of a system, query by query and over all.
     ///
     /// # Errors
     /// When a measure does not fit the judgments.
-    pub fn measure(&self, system: &System<'_>) -> anyhow::Result<Vec<f64>> {
+    pub fn measure(&self, system: &System<'_>) -> anyhow::Result<Evaluation> {
         let options =
             EvaluationOptions { self_hits: self.collection.self_hits, ..EvaluationOptions::default() };
         let evaluator = Evaluator::new(&self.collection.judgments, &self.recipe.measures, options)?;
         let outcomes = system.rankings.par_iter().map(|ranking| evaluator.query(ranking));
-        Ok(evaluator.collect(outcomes.collect::<Result<Vec<_>, _>>()?)?.summary)
+        Ok(evaluator.collect(outcomes.collect::<Result<Vec<_>, _>>()?)?)
     }
 
     fn candidates(&self) -> Candidates {
