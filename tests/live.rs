@@ -614,3 +614,35 @@ fn recipes_of_judges_that_cannot_be_are_refused() {
     label(&folder, "").refused(&["generator.live", "base_url"]);
     assert!(!folder.path("labels.csv").exists());
 }
+
+#[test]
+fn a_model_teaches_a_small_labeler_and_is_asked_once_a_pair() {
+    // Some answers cannot be read, so that asking for them again would be seen.
+    let server = FakeModel::start(|seen| match seen.prompt().len().is_multiple_of(5) {
+        true => Reply::says("I would rather not say."),
+        false => Reply::says("{\"intent\":\"x\",\"match\":1,\"trust\":1,\"grade\":2}"),
+    });
+    let folder = Folder::new();
+    folder.write(
+        "taught.toml",
+        format!(
+            "[seed]\ndataset = \"sample\"\n[seed_queries]\nseed_documents = 6\n[hard_negatives]\ndepths = [1, 3]\n\
+             [teacher]\nkind = \"judge\"\n[teacher.judge]\nkind = \"prompted\"\nasks = 1\nmax_unparsed = 1.0\n\
+             [teacher.judge.generator]\nkind = \"live\"\njournal = \"journal.jsonl\"\n\
+             [teacher.judge.generator.live]\nbase_url = \"{}\"\nmodel = \"fake-1\"\n",
+            server.url
+        ),
+    );
+    let summary = folder.json("synthesize slm-labeler taught.toml --out taught");
+    let text = std::fs::read_to_string(folder.path("taught/pairs.jsonl")).unwrap();
+    let pairs: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        !pairs.is_empty() && pairs.iter().all(|pair| pair["grade"] == 2 && pair["p2"] == 1.0),
+        "{summary}"
+    );
+    assert!(summary["counts"]["unparsed"].as_u64().unwrap() > 0, "{summary}");
+    let asked: BTreeSet<String> = server.seen().iter().map(|seen| seen.prompt().to_owned()).collect();
+    assert_eq!(asked.len(), server.count(), "a question was asked twice");
+    folder.write("taught.toml", "[teacher]\nkind = \"judge\"\n");
+    folder.run("synthesize slm-labeler taught.toml --dataset sample --out no").refused(&["[teacher.judge]"]);
+}

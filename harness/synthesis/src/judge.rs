@@ -72,16 +72,20 @@ pub trait Judge: Send + Sync {
     /// When the judge itself fails; a pair it cannot grade is a verdict.
     fn judge(&self, pairs: &[Pair<'_>]) -> Result<Vec<Verdict>>;
 
-    /// The probability of each level of the scale for each pair, lowest grade first, where the judge grades it; unless a
-    /// judge knows more, all of it lies on the grade.
+    /// [`Judge::judge`], and for each pair that is graded the probability of each level of the scale, lowest grade first;
+    /// unless a judge knows more, all of it lies on the grade.
     ///
     /// # Errors
     /// As [`Judge::judge`].
-    fn distributions(&self, pairs: &[Pair<'_>]) -> Result<Vec<Option<Vec<f64>>>> {
+    fn judge_in_full(&self, pairs: &[Pair<'_>]) -> Result<Vec<(Verdict, Option<Vec<f64>>)>> {
         let levels = self.scale().levels();
         let certain =
             |grade: Grade| levels.iter().map(|level| f64::from(u8::from(level.grade == grade))).collect();
-        Ok(self.judge(pairs)?.into_iter().map(|verdict| verdict.grade().map(certain)).collect())
+        let with = |verdict: Verdict| {
+            let distribution = verdict.grade().map(certain);
+            (verdict, distribution)
+        };
+        Ok(self.judge(pairs)?.into_iter().map(with).collect())
     }
 
     /// Which of two pairs is the more relevant; unless a judge has a better way, the one with the higher score.
@@ -129,6 +133,10 @@ impl Judge for LabelerJudge {
     }
 
     fn judge(&self, pairs: &[Pair<'_>]) -> Result<Vec<Verdict>> {
+        Ok(self.judge_in_full(pairs)?.into_iter().map(|(verdict, _)| verdict).collect())
+    }
+
+    fn judge_in_full(&self, pairs: &[Pair<'_>]) -> Result<Vec<(Verdict, Option<Vec<f64>>)>> {
         let levels = self.0.scale().levels();
         let (lowest, highest) = (levels[0].grade, self.0.scale().highest());
         let width = f64::from((highest - lowest).max(1));
@@ -139,13 +147,10 @@ impl Judge for LabelerJudge {
                 .zip(levels)
                 .map(|(probability, level)| probability * f64::from(level.grade - lowest))
                 .sum();
-            Verdict::Graded { grade: label.grade, score: (expected / width).clamp(0.0, 1.0) }
+            let score = (expected / width).clamp(0.0, 1.0);
+            (Verdict::Graded { grade: label.grade, score }, Some(label.distribution))
         };
         Ok(self.0.label(pairs)?.into_iter().map(verdict).collect())
-    }
-
-    fn distributions(&self, pairs: &[Pair<'_>]) -> Result<Vec<Option<Vec<f64>>>> {
-        Ok(self.0.label(pairs)?.into_iter().map(|label| Some(label.distribution)).collect())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Who grades while data are made: a head fitted on the seed grades over an encoder, a labeler that is there, an encoder's
-//! similarity, or grades that were recorded (people's, or a teacher's). The trainer fits, the pipelines judge; this file is
+//! similarity, grades that were recorded (people's, or a teacher's), or a language model that is asked. The trainer fits, the pipelines judge; this file is
 //! where they are introduced to each other.
 
 use relevance::agreement::{Confusion, Weights, cohen_kappa, per_grade};
@@ -10,13 +10,18 @@ use serde::{Deserialize, Serialize};
 use synthesis::judge::{Judge, LabelerJudge, RecordedJudge, SimilarityJudge};
 
 use super::seed::Seed;
+use crate::arguments::Options;
 use crate::commands::calibrate;
 use crate::exit::Usage;
+use crate::generators::JudgeFile;
 use crate::models;
 use crate::report::{Cell, Table};
 
 /// Below this F1 on a middle grade the score model is no guide to it.
 const LEAST_F1: f64 = 0.6;
+
+/// Above this cosine an encoder's grade is 1; the pipelines read its scores.
+const ENCODER_THRESHOLD: f64 = 0.5;
 
 /// `[score_model]`, `[teacher]` and `[pairwise]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,6 +41,9 @@ pub struct ScoreModelFile {
     /// With `recorded`: the rater whose grades are taken; the collection's judgments unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rater: Option<String>,
+    /// With `judge`: who, as `[judge]` says it in other recipes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeFile>,
 }
 
 /// Who grades.
@@ -51,6 +59,8 @@ pub enum Kind {
     Encoder,
     /// Grades that are in the collection.
     Recorded,
+    /// Whoever the table `judge` names: a language model, for one.
+    Judge,
 }
 
 impl Default for ScoreModelFile {
@@ -62,6 +72,7 @@ impl Default for ScoreModelFile {
             ridge: 1.0,
             hold_out: 0.3,
             rater: None,
+            judge: None,
         }
     }
 }
@@ -100,20 +111,35 @@ pub type Further<'a> = [(&'a str, &'a str, Grade)];
 /// The judge of a recipe.
 ///
 /// # Errors
-/// When the bundle cannot be loaded, the seed grades do not fit a head, or there is no such rater.
+/// When the bundle cannot be loaded, the seed grades do not fit a head, there is no such rater, or the judge cannot be
+/// opened.
 pub fn open(
     file: &ScoreModelFile,
     seed: &Seed,
     further: &Further<'_>,
-    draw: u64,
+    options: &Options,
 ) -> anyhow::Result<ScoreModel> {
     let bundle = || models::bundle(&file.bundle);
-    let options = EncoderOptions::default();
-    let judge: Box<dyn Judge> = match file.kind {
-        Kind::Fitted => return fitted(file, seed, further, draw),
-        Kind::Labeler => Box::new(LabelerJudge::new(scorer::load_labeler(&bundle()?, &options)?)),
-        Kind::Encoder => Box::new(SimilarityJudge::new(scorer::load_encoder(&bundle()?, &options)?, 0.5)),
-        Kind::Recorded => Box::new(recorded(file.rater.as_deref(), seed)?),
+    let encoder_options = EncoderOptions::default();
+    let judge: Box<dyn Judge> = match (file.kind, &file.judge) {
+        (Kind::Judge, Some(judge)) => judge.open(ENCODER_THRESHOLD, options)?,
+        (Kind::Judge, None) => {
+            return Err(Usage::error(
+                "kind = \"judge\": expected a table that says who, such as [teacher.judge]",
+            ));
+        }
+        (_, Some(_)) => {
+            return Err(Usage::error("a table `judge` says who grades: it goes with kind = \"judge\""));
+        }
+        (Kind::Fitted, _) => return fitted(file, seed, further, options.seed),
+        (Kind::Labeler, _) => {
+            Box::new(LabelerJudge::new(scorer::load_labeler(&bundle()?, &encoder_options)?))
+        }
+        (Kind::Encoder, _) => {
+            let encoder = scorer::load_encoder(&bundle()?, &encoder_options)?;
+            Box::new(SimilarityJudge::new(encoder, ENCODER_THRESHOLD))
+        }
+        (Kind::Recorded, _) => Box::new(recorded(file.rater.as_deref(), seed)?),
     };
     Ok(ScoreModel { judge, measured: None })
 }

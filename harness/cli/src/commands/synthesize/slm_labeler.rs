@@ -132,7 +132,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         .check()?;
     let folder = NewFolder::begin(&command.out)?;
     let seed = Seed::open(&file.seed, options)?;
-    let teacher = score_model::open(&file.teacher, &seed, &[], options.seed)?;
+    let teacher = score_model::open(&file.teacher, &seed, &[], options)?;
     let mut counts = Counts::default();
     let log = seed.queries.iter().map(|(_, text)| text.as_str());
     let writer = Writer::open(&file.generator, log, &seed.texts, false, options)?;
@@ -339,9 +339,7 @@ fn teach(
             .iter()
             .map(|candidate| Pair { query: &candidate.query, document: &seed.texts[candidate.document] })
             .collect();
-        let verdicts = teacher.judge(&pairs)?;
-        let distributions = teacher.distributions(&pairs)?;
-        for ((candidate, verdict), distribution) in chunk.iter().zip(verdicts).zip(distributions) {
+        for (candidate, (verdict, distribution)) in chunk.iter().zip(teacher.judge_in_full(&pairs)?) {
             counts.pairs += 1;
             let (grade, score) = match verdict {
                 Verdict::Graded { grade, score } => (grade, score),

@@ -132,8 +132,8 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     SsraParameters { stage_1, stage_2, rounds }.check()?;
     let folder = NewFolder::begin(&command.out)?;
     let seed = Seed::open(&file.seed, options)?;
-    let mut model = score_model::open(&file.score_model, &seed, &[], options.seed)?;
-    let pairwise = score_model::open(&file.pairwise, &seed, &[], options.seed)?.judge;
+    let mut model = score_model::open(&file.score_model, &seed, &[], options)?;
+    let pairwise = score_model::open(&file.pairwise, &seed, &[], options)?.judge;
     let mut data = Data::new(&seed);
     let reannotation = match file.stage_1.on {
         true => data.reannotate(&file.stage_1, model.judge.as_ref(), options)?,
@@ -156,7 +156,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
                 .filter(|item| item.source.starts_with("round"))
                 .map(|item| (item.query.as_str(), seed.texts[item.document].as_str(), item.grade))
                 .collect();
-            let refitted = score_model::open(&file.score_model, &seed, &further, options.seed)?;
+            let refitted = score_model::open(&file.score_model, &seed, &further, options)?;
             round.score_model = refitted.measured.clone();
             model.judge = refitted.judge;
         }

@@ -113,9 +113,9 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     parameters.check()?;
     let folder = NewFolder::begin(&command.out)?;
     let seed = Seed::open(&file.seed, options)?;
-    let model = score_model::open(&file.score_model, &seed, &[], options.seed)?;
+    let model = score_model::open(&file.score_model, &seed, &[], options)?;
     let mined_judge = match &file.mined_judge {
-        Some(file) => Some(score_model::open(file, &seed, &[], options.seed)?.judge),
+        Some(file) => Some(score_model::open(file, &seed, &[], options)?.judge),
         None => None,
     };
     let log = seed.queries.iter().map(|(_, text)| text.as_str());
