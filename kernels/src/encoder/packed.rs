@@ -192,6 +192,7 @@ impl Product for Portable {
 }
 
 /// 16-bit codes by 16-bit weights, two products a lane.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
 macro_rules! pairs {
     ($(#[$about:meta])* $name:ident, $lanes:literal, $register:ty, $load:ident($from:ty), $store:ident, $splat:ident, $multiply:expr) => {
         $(#[$about])*
