@@ -168,7 +168,7 @@ impl Candidates {
     }
 
     /// The score that at least `k` documents are assumed to reach. None do when there are fewer.
-    fn reached(&mut self, k: usize) -> f32 {
+    pub fn reached(&mut self, k: usize) -> f32 {
         if self.len() < k {
             return f32::NEG_INFINITY;
         }

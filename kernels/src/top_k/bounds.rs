@@ -40,7 +40,7 @@ pub(crate) struct DocumentBound {
 }
 
 impl DocumentBound {
-    const ZERO: DocumentBound = DocumentBound { weight: 0.0, residual: 0.0, norm: 0.0 };
+    pub const ZERO: DocumentBound = DocumentBound { weight: 0.0, residual: 0.0, norm: 0.0 };
     const UNKNOWN: DocumentBound = DocumentBound { weight: f32::NAN, residual: 0.0, norm: 0.0 };
 
     /// The bound of row `row` when its values are scanned (`codes` false) or its 8-bit copy.

@@ -322,18 +322,18 @@ unsafe fn admit<V: Vector, const P: usize, const R: usize>(
         let mut any = 0;
         for (r, products) in products.iter_mut().enumerate() {
             let weight = V::splat(*weights.get_unchecked(r));
-            for (p, product) in products.iter_mut().enumerate() {
+            for (product, limit) in products.iter_mut().zip(limits) {
                 *product = product.multiply(weight);
-                let mask = product.not_below(limits[p]);
-                hits.masks[r * P + p] = mask;
-                any |= mask;
+                any |= product.not_below(limit);
             }
         }
         if any == 0 {
             return false;
         }
+        // Most tiles end above: the masks are made again rather than kept.
         for (r, products) in products.iter().enumerate() {
             for (p, product) in products.iter().enumerate() {
+                hits.masks[r * P + p] = product.not_below(limits[p]);
                 product.store(hits.products[r * P + p].as_mut_ptr());
             }
         }

@@ -2,10 +2,12 @@
 //! and a buffer of candidates per query and thread.
 //!
 //! A query's threshold is a score that `k` documents are assumed to reach, lowered by the error bound of the
-//! block; nearly every tile stays below it and costs one comparison per register. Threads raise each other's
-//! thresholds. When a buffer is full it is compacted (`best.rs`); at the end the buffers of all threads are
-//! merged and what is left is scored by definition, in the order of the documents. Where the scores then do
-//! not bear out what was assumed, the query is searched again on proven thresholds alone.
+//! block; most tiles stay below it and cost one comparison per register. Threads raise each other's thresholds.
+//! A block of tiles is spread evenly over the documents, so that the blocks seen so far are a fair sample of all,
+//! and a threshold need not wait until `k` documents have been seen that reach it. When a buffer is full it is
+//! compacted (`best.rs`); at the end the buffers of all threads are merged and what is left is scored by
+//! definition, in the order of the documents. Where the scores then do not bear out what was assumed, the query
+//! is searched again on proven thresholds alone.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -37,12 +39,10 @@ trait Scanned: Element + Send + Sync {
     fn columns(documents: &Documents<'_>) -> usize;
     /// Writes the scanned form of a query and says how exact it is.
     fn query(query: &[f32], norm: f64, metric: Metric, offset: i32, scanned: &mut [Self]) -> QueryBound;
-    /// The rows as scanned, decoded into `buffer` where they are stored otherwise.
-    fn block<'b>(
-        documents: &'b Documents<'_>,
-        rows: Range<usize>,
-        buffer: &'b mut Vec<Self>,
-    ) -> Rows<'b, Self>;
+    /// Appends the rows to `decoded`, where they are not scanned where they lie.
+    fn decode(documents: &Documents<'_>, rows: Range<usize>, decoded: &mut Vec<Self>);
+    /// The rows as scanned. What [`decode`](Self::decode) appended for them is the start of `decoded`.
+    fn rows<'b>(documents: &'b Documents<'_>, rows: Range<usize>, decoded: &'b [Self]) -> Rows<'b, Self>;
 }
 
 /// Consecutive rows as scanned.
@@ -69,21 +69,26 @@ impl Scanned for f32 {
         QueryBound::floats(norm, query.len(), metric)
     }
 
-    fn block<'b>(
-        documents: &'b Documents<'_>,
-        rows: Range<usize>,
-        buffer: &'b mut Vec<f32>,
-    ) -> Rows<'b, f32> {
-        if let Values::F32(matrix) = documents.values() {
-            let rows = matrix.rows_in(rows);
-            return Rows { values: rows.values(), stride: rows.stride(), code_sums: &[], weights: &[] };
+    fn decode(documents: &Documents<'_>, rows: Range<usize>, decoded: &mut Vec<f32>) {
+        if matches!(documents.values(), Values::F32(_)) {
+            return;
         }
-        let columns = documents.columns();
-        buffer.resize(rows.len() * columns, 0.0);
-        for (row, decoded) in rows.zip(buffer.chunks_mut(columns)) {
+        let (start, columns) = (decoded.len(), documents.columns());
+        decoded.resize(start + rows.len() * columns, 0.0);
+        for (row, decoded) in rows.zip(decoded[start..].chunks_mut(columns)) {
             documents.values().row(row, decoded);
         }
-        Rows { values: buffer, stride: columns, code_sums: &[], weights: &[] }
+    }
+
+    fn rows<'b>(documents: &'b Documents<'_>, rows: Range<usize>, decoded: &'b [f32]) -> Rows<'b, f32> {
+        let (values, stride) = match documents.values() {
+            Values::F32(matrix) => {
+                let rows = matrix.rows_in(rows);
+                (rows.values(), rows.stride())
+            }
+            _ => (decoded, documents.columns()),
+        };
+        Rows { values, stride, code_sums: &[], weights: &[] }
     }
 }
 
@@ -107,7 +112,9 @@ impl Scanned for i8 {
         QueryBound::codes(norm, encoded.scale, encoded.residual, metric)
     }
 
-    fn block<'b>(documents: &'b Documents<'_>, rows: Range<usize>, _: &'b mut Vec<i8>) -> Rows<'b, i8> {
+    fn decode(_: &Documents<'_>, _: Range<usize>, _: &mut Vec<i8>) {}
+
+    fn rows<'b>(documents: &'b Documents<'_>, rows: Range<usize>, _: &'b [i8]) -> Rows<'b, i8> {
         let Some(codes) = documents.codes() else {
             return Rows { values: &[], stride: 0, code_sums: &[], weights: &[] };
         };
@@ -130,13 +137,36 @@ fn search_as<T: Scanned>(pass: &Pass<'_>, set: InstructionSet, best: &mut [Best]
     let capacity = capacity(pass, T::CODES);
     let group = (CANDIDATE_BYTES / (workers * capacity * size_of::<Candidate>())).max(64);
     let all: Vec<usize> = (0..best.len()).collect();
-    let share = assumed_share(T::CODES, pass.documents.columns());
+    let assumed = Assumptions { share: assumed_share(T::CODES, pass.documents.columns()), sampled: true };
     for members in all.chunks(group) {
-        let failed = Group::<T>::new(pass, set, members, capacity, share, best).search(workers, best);
+        let failed = Group::<T>::new(pass, set, members, capacity, assumed, best).search(workers, best);
         if !failed.is_empty() {
-            Group::<T>::new(pass, set, &failed, capacity, 0.0, best).search(workers, best);
+            Group::<T>::new(pass, set, &failed, capacity, Assumptions::NONE, best).search(workers, best);
         }
     }
+}
+
+/// What a search takes for granted until the scores of the best documents bear it out.
+#[derive(Clone, Copy)]
+struct Assumptions {
+    /// Which point of its interval a score reaches ([`assumed_share`]).
+    share: f32,
+    /// That the documents seen so far are a fair sample of all ([`assumed_rank`]).
+    sampled: bool,
+}
+
+impl Assumptions {
+    const NONE: Assumptions = Assumptions { share: 0.0, sampled: false };
+}
+
+/// The rank in a sample of a `fraction` of the documents whose score `k` of all documents are assumed to reach, if
+/// that rank is before `k`. Of the best `k` of all, a fair sample holds `k * fraction` give or take the square root
+/// of that; the rank is four of these and a few more behind, and so hardly ever before the `k`-th best of all.
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+fn assumed_rank(k: usize, fraction: f64) -> Option<usize> {
+    let expected = k as f64 * fraction;
+    let rank = (expected + 4.0 * expected.sqrt()).ceil() as usize + 6;
+    (rank < k).then_some(rank)
 }
 
 /// Which point of its interval a score is assumed to reach. The error of an 8-bit scan is a sum over the
@@ -171,7 +201,8 @@ struct Group<'p, T> {
     /// Per query: a score that `k` documents are assumed to reach.
     thresholds: Vec<Threshold>,
     capacity: usize,
-    share: f32,
+    assumed: Assumptions,
+    /// Documents of a block.
     block_rows: usize,
     next_block: AtomicUsize,
 }
@@ -182,7 +213,7 @@ impl<'p, T: Scanned> Group<'p, T> {
         set: InstructionSet,
         members: &'p [usize],
         capacity: usize,
-        share: f32,
+        assumed: Assumptions,
         best: &[Best],
     ) -> Group<'p, T> {
         let kernels = T::kernels(set);
@@ -200,7 +231,7 @@ impl<'p, T: Scanned> Group<'p, T> {
             documents: pass.documents.bounds(pass.metric, T::CODES),
             thresholds: members.iter().map(|query| Threshold::new(best[*query].threshold())).collect(),
             capacity,
-            share,
+            assumed,
             block_rows: tiles.max(1) * kernels.documents,
             next_block: AtomicUsize::new(0),
         };
@@ -251,7 +282,7 @@ impl<'p, T: Scanned> Group<'p, T> {
     fn close(&self, open: &mut [Open<'_>]) -> Vec<usize> {
         let mut finals = Finals::default();
         for (slot, open) in open.iter_mut().enumerate() {
-            let mut merged = Candidates::new(self.pass.k, self.share);
+            let mut merged = Candidates::new(self.pass.k, self.assumed.share);
             open.candidates.iter_mut().for_each(|other| merged.append(other));
             finals.add(slot, open.query, merged.finish(self.pass.k, self.thresholds[open.query].get()));
         }
@@ -284,11 +315,26 @@ impl<'p, T: Scanned> Group<'p, T> {
         score(self.pass, self.dot, self.members[query], (id - self.pass.first_id) as usize, buffer)
     }
 
-    /// The rows of the next block nobody has taken.
-    fn claim(&self) -> Option<Range<usize>> {
-        let start = self.next_block.fetch_add(1, Ordering::Relaxed) * self.block_rows;
-        let rows = self.pass.documents.rows();
-        (start < rows).then(|| start..(start + self.block_rows).min(rows))
+    fn blocks(&self) -> usize {
+        self.pass.documents.rows().div_ceil(self.block_rows)
+    }
+
+    /// The next block nobody has taken.
+    fn claim(&self) -> Option<usize> {
+        let block = self.next_block.fetch_add(1, Ordering::Relaxed);
+        (block < self.blocks()).then_some(block)
+    }
+
+    /// The rows of a block that is read from end to end.
+    fn rows_of(&self, block: usize) -> Range<usize> {
+        let start = block * self.block_rows;
+        start..(start + self.block_rows).min(self.pass.documents.rows())
+    }
+
+    /// The tiles of a block, by their rows: every `n`-th of all tiles, for `n` blocks.
+    fn tiles_of(&self, block: usize) -> impl Iterator<Item = Range<usize>> {
+        let (rows, tile) = (self.pass.documents.rows(), self.kernels.documents);
+        (block * tile..rows).step_by(self.blocks() * tile).map(move |start| start..(start + tile).min(rows))
     }
 }
 
@@ -351,6 +397,8 @@ struct Worker<'g, T> {
     limits: Vec<f32>,
     margins: Vec<Margin>,
     row: Vec<f32>,
+    /// Blocks scanned so far.
+    blocks: usize,
 }
 
 /// An incomplete tile filled up with zeros.
@@ -374,43 +422,55 @@ impl<'g, T: Scanned> Worker<'g, T> {
     fn new(group: &'g Group<'g, T>) -> Worker<'g, T> {
         Worker {
             group,
-            candidates: group.bounds.iter().map(|_| Candidates::new(group.pass.k, group.share)).collect(),
+            candidates: group.bounds.iter().map(|_| Candidates::new(group.pass.k, group.assumed.share)).collect(),
             tail: Tail::new(group.kernels.documents, group.columns),
             hits: Box::new(Hits::new()),
             products: vec![0.0; group.block_rows],
             limits: vec![0.0; group.kernels.width()],
             margins: vec![Margin::NONE; group.kernels.width()],
             row: vec![0.0; group.pass.documents.columns()],
+            blocks: 0,
         }
     }
 
     fn run(mut self) -> Vec<Candidates> {
-        let mut buffer = Vec::new();
-        while let Some(range) = self.group.claim() {
-            let mut rows = T::block(self.group.pass.documents, range.clone(), &mut buffer);
-            rows.weights = &self.group.documents.weights[range.clone()];
-            let worst = self.group.documents.worst(range.clone());
+        let mut decoded = Vec::new();
+        while let Some(block) = self.group.claim() {
+            self.blocks += 1;
+            decoded.clear();
             if self.group.tiled {
-                self.scan_tiles(&rows, range, &worst);
+                self.scan_tiles(block, &mut decoded);
             } else {
-                self.scan_rows(&rows, range, &worst);
+                self.scan_rows(self.group.rows_of(block), &mut decoded);
             }
         }
         self.candidates
     }
 
-    fn scan_tiles(&mut self, rows: &Rows<'_, T>, range: Range<usize>, worst: &DocumentBound) {
-        let (tile, width) = (self.group.kernels.documents, self.group.kernels.width());
-        let whole = range.len() / tile * tile;
-        self.fill_tail(rows, whole..range.len());
-        for first_query in (0..self.group.bounds.len()).step_by(width) {
-            let queries = first_query..(first_query + width).min(self.group.bounds.len());
-            self.set_limits(queries.clone(), worst);
-            let packed =
-                &self.group.queries[first_query * self.group.columns..][..width * self.group.columns];
-            for first in (0..range.len()).step_by(tile) {
-                if self.scan_tile(rows, packed, first, whole) {
-                    self.collect(queries.clone(), first, &range);
+    fn scan_tiles(&mut self, block: usize, decoded: &mut Vec<T>) {
+        let (group, documents) = (self.group, self.group.pass.documents);
+        group.tiles_of(block).for_each(|rows| T::decode(documents, rows, decoded));
+        let tile_values = group.kernels.documents * documents.columns();
+        let mut worst = DocumentBound::ZERO;
+        let mut tiles = Vec::with_capacity(group.block_rows / group.kernels.documents);
+        for (index, rows) in group.tiles_of(block).enumerate() {
+            worst = worst.worst(&group.documents.worst(rows.clone()));
+            let decoded = decoded.get(index * tile_values..).unwrap_or(&[]);
+            let mut values = T::rows(documents, rows.clone(), decoded);
+            values.weights = &group.documents.weights[rows.clone()];
+            if rows.len() < group.kernels.documents {
+                self.fill_tail(&values, rows.len());
+            }
+            tiles.push((rows, values));
+        }
+        let width = group.kernels.width();
+        for first_query in (0..group.bounds.len()).step_by(width) {
+            let queries = first_query..(first_query + width).min(group.bounds.len());
+            self.set_limits(queries.clone(), &worst);
+            let packed = &group.queries[first_query * group.columns..][..width * group.columns];
+            for (rows, values) in &tiles {
+                if self.scan_tile(values, packed) {
+                    self.collect(queries.clone(), rows);
                 }
             }
             queries.for_each(|query| self.make_room(query));
@@ -426,57 +486,61 @@ impl<'g, T: Scanned> Worker<'g, T> {
         }
     }
 
-    /// Runs the kernel on the tile of documents from `first` on; whether any product is a hit.
+    /// Runs the kernel on a tile of documents; whether any product is a hit.
     #[inline(always)]
-    fn scan_tile(&mut self, rows: &Rows<'_, T>, packed: &[T], first: usize, whole: usize) -> bool {
+    fn scan_tile(&mut self, rows: &Rows<'_, T>, packed: &[T]) -> bool {
         let group = self.group;
         let (queries, columns) = (packed, group.columns);
-        let block = if first < whole {
-            let code_sums = rows.code_sums.get(first..).unwrap_or(&[]);
-            let documents = &rows.values[first * rows.stride..];
-            Block { queries, documents, stride: rows.stride, columns, code_sums }
+        let (block, weights) = if rows.weights.len() < group.kernels.documents {
+            let Tail { values: documents, code_sums, weights } = &self.tail;
+            (Block { queries, documents, stride: columns, columns, code_sums }, &weights[..])
         } else {
-            let documents = &self.tail.values;
-            Block { queries, documents, stride: columns, columns, code_sums: &self.tail.code_sums }
+            let Rows { values: documents, stride, code_sums, weights } = *rows;
+            (Block { queries, documents, stride, columns, code_sums }, weights)
         };
-        let weights = if first < whole { &rows.weights[first..] } else { &self.tail.weights };
         group.kernels.tile(&block, weights, &self.limits, &mut self.hits)
     }
 
-    fn fill_tail(&mut self, rows: &Rows<'_, T>, range: Range<usize>) {
+    fn fill_tail(&mut self, rows: &Rows<'_, T>, count: usize) {
         let columns = self.group.columns;
         self.tail.values.fill(T::default());
         self.tail.code_sums.fill(0);
         self.tail.weights.fill(0.0);
-        self.tail.weights[..range.len()].copy_from_slice(&rows.weights[range.clone()]);
-        for (row, values) in range.clone().zip(self.tail.values.chunks_mut(columns)) {
+        self.tail.weights[..count].copy_from_slice(rows.weights);
+        for (row, values) in self.tail.values.chunks_mut(columns).take(count).enumerate() {
             values.copy_from_slice(&rows.values[row * rows.stride..][..columns]);
         }
         if T::CODES {
-            self.tail.code_sums[..range.len()].copy_from_slice(&rows.code_sums[range]);
+            self.tail.code_sums[..count].copy_from_slice(rows.code_sums);
         }
     }
 
-    /// Takes the hits of the tile at `first` into the buffers.
-    fn collect(&mut self, queries: Range<usize>, first: usize, range: &Range<usize>) {
-        let kernels = &self.group.kernels;
-        for register in 0..kernels.documents * kernels.registers {
-            let mut mask = self.hits.masks[register];
-            while mask != 0 {
-                let lane = mask.trailing_zeros() as usize;
-                mask &= mask - 1;
-                let member = register % kernels.registers * kernels.lanes + lane;
-                let row = first + register / kernels.registers;
-                if member < queries.len() && row < range.len() {
-                    let interval = self.margins[member].interval(self.hits.products[register][lane]);
-                    self.take(queries.start + member, range.start + row, interval);
+    /// Takes the hits of a tile into the buffers.
+    fn collect(&mut self, queries: Range<usize>, rows: &Range<usize>) {
+        let (registers, lanes) = (self.group.kernels.registers, self.group.kernels.lanes);
+        for (document, row) in rows.clone().enumerate() {
+            for part in 0..registers {
+                let register = document * registers + part;
+                let mut mask = self.hits.masks[register];
+                while mask != 0 {
+                    let lane = mask.trailing_zeros() as usize;
+                    mask &= mask - 1;
+                    let member = part * lanes + lane;
+                    if member < queries.len() {
+                        let interval = self.margins[member].interval(self.hits.products[register][lane]);
+                        self.take(queries.start + member, row, interval);
+                    }
                 }
             }
         }
     }
 
-    fn scan_rows(&mut self, rows: &Rows<'_, T>, range: Range<usize>, worst: &DocumentBound) {
-        let columns = self.group.columns;
+    fn scan_rows(&mut self, range: Range<usize>, decoded: &mut Vec<T>) {
+        let (documents, columns) = (self.group.pass.documents, self.group.columns);
+        T::decode(documents, range.clone(), decoded);
+        let rows = T::rows(documents, range.clone(), decoded);
+        let weights = &self.group.documents.weights[range.clone()];
+        let worst = &self.group.documents.worst(range.clone());
         for query in 0..self.group.bounds.len() {
             let queries = &self.group.queries[query * columns..][..columns];
             let (stride, code_sums) = (rows.stride, rows.code_sums);
@@ -486,7 +550,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
             let limit = bound.threshold(self.group.thresholds[query].get(), worst);
             let margin = bound.margin(worst);
             for row in 0..range.len() {
-                let product = self.products[row] * rows.weights[row];
+                let product = self.products[row] * weights[row];
                 #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN must pass
                 if !(product < limit) {
                     self.take(query, range.start + row, margin.interval(product));
@@ -503,16 +567,28 @@ impl<'g, T: Scanned> Worker<'g, T> {
         self.candidates[query].push(Candidate { id, lower, upper });
     }
 
+    /// Compacts a query's buffer when it is full; where the sample speaks of all documents, also each time that
+    /// the sample has doubled.
     fn make_room(&mut self, query: usize) {
         let group = self.group;
-        if !self.candidates[query].is_full() {
+        let rank = self.assumed_rank();
+        if !(self.candidates[query].is_full() || rank.is_some() && self.blocks.is_power_of_two()) {
             return;
         }
-        let known = group.thresholds[query].get();
+        let assumed = rank.map_or(f32::NEG_INFINITY, |rank| self.candidates[query].reached(rank));
+        let known = group.thresholds[query].get().max(assumed);
         let row = &mut self.row;
         let score = |id| group.score(query, id, row);
         let reached = self.candidates[query].compact(group.pass.k, group.capacity, known, score);
         group.thresholds[query].raise(reached);
+    }
+
+    /// The rank among the documents seen so far that stands for rank `k` among all.
+    #[allow(clippy::cast_precision_loss)]
+    fn assumed_rank(&self) -> Option<usize> {
+        let fraction = self.blocks as f64 / self.group.blocks() as f64;
+        let sampled = self.group.assumed.sampled && self.group.tiled;
+        sampled.then(|| assumed_rank(self.group.pass.k, fraction)).flatten()
     }
 }
 
