@@ -163,7 +163,7 @@ impl Assumptions {
 /// that rank is before `k`. Of the best `k` of all, a fair sample holds `k * fraction` give or take the square root
 /// of that; the rank is four of these and a few more behind, and so hardly ever before the `k`-th best of all.
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-fn assumed_rank(k: usize, fraction: f64) -> Option<usize> {
+pub(super) fn assumed_rank(k: usize, fraction: f64) -> Option<usize> {
     let expected = k as f64 * fraction;
     let rank = (expected + 4.0 * expected.sqrt()).ceil() as usize + 6;
     (rank < k).then_some(rank)
@@ -397,6 +397,8 @@ struct Worker<'g, T> {
     limits: Vec<f32>,
     margins: Vec<Margin>,
     row: Vec<f32>,
+    /// Hits of the queries of a tile, by place among them, on their way to the buffers.
+    found: Vec<(usize, Candidate)>,
     /// Blocks scanned so far.
     blocks: usize,
 }
@@ -422,13 +424,18 @@ impl<'g, T: Scanned> Worker<'g, T> {
     fn new(group: &'g Group<'g, T>) -> Worker<'g, T> {
         Worker {
             group,
-            candidates: group.bounds.iter().map(|_| Candidates::new(group.pass.k, group.assumed.share)).collect(),
+            candidates: group
+                .bounds
+                .iter()
+                .map(|_| Candidates::new(group.pass.k, group.assumed.share))
+                .collect(),
             tail: Tail::new(group.kernels.documents, group.columns),
             hits: Box::new(Hits::new()),
             products: vec![0.0; group.block_rows],
             limits: vec![0.0; group.kernels.width()],
             margins: vec![Margin::NONE; group.kernels.width()],
             row: vec![0.0; group.pass.documents.columns()],
+            found: Vec::new(),
             blocks: 0,
         }
     }
@@ -470,8 +477,13 @@ impl<'g, T: Scanned> Worker<'g, T> {
             let packed = &group.queries[first_query * group.columns..][..width * group.columns];
             for (rows, values) in &tiles {
                 if self.scan_tile(values, packed) {
-                    self.collect(queries.clone(), rows);
+                    self.collect(queries.len(), rows);
                 }
+            }
+            // Not one by one between the tiles: the buffers of all queries are far larger than a cache, and a store
+            // that misses holds up those of the next tile.
+            for (member, candidate) in self.found.drain(..) {
+                self.candidates[queries.start + member].push(candidate);
             }
             queries.for_each(|query| self.make_room(query));
         }
@@ -515,8 +527,8 @@ impl<'g, T: Scanned> Worker<'g, T> {
         }
     }
 
-    /// Takes the hits of a tile into the buffers.
-    fn collect(&mut self, queries: Range<usize>, rows: &Range<usize>) {
+    /// Takes note of the hits of a tile.
+    fn collect(&mut self, queries: usize, rows: &Range<usize>) {
         let (registers, lanes) = (self.group.kernels.registers, self.group.kernels.lanes);
         for (document, row) in rows.clone().enumerate() {
             for part in 0..registers {
@@ -526,9 +538,9 @@ impl<'g, T: Scanned> Worker<'g, T> {
                     let lane = mask.trailing_zeros() as usize;
                     mask &= mask - 1;
                     let member = part * lanes + lane;
-                    if member < queries.len() {
+                    if member < queries {
                         let interval = self.margins[member].interval(self.hits.products[register][lane]);
-                        self.take(queries.start + member, row, interval);
+                        self.found.push((member, self.candidate(row, interval)));
                     }
                 }
             }
@@ -553,7 +565,8 @@ impl<'g, T: Scanned> Worker<'g, T> {
                 let product = self.products[row] * weights[row];
                 #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN must pass
                 if !(product < limit) {
-                    self.take(query, range.start + row, margin.interval(product));
+                    let candidate = self.candidate(range.start + row, margin.interval(product));
+                    self.candidates[query].push(candidate);
                 }
             }
             self.make_room(query);
@@ -562,9 +575,8 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     #[allow(clippy::cast_possible_truncation)] // `Documents` has no more rows than 32-bit ids
     #[inline(always)]
-    fn take(&mut self, query: usize, row: usize, (lower, upper): (f32, f32)) {
-        let id = self.group.pass.first_id + row as u32;
-        self.candidates[query].push(Candidate { id, lower, upper });
+    fn candidate(&self, row: usize, (lower, upper): (f32, f32)) -> Candidate {
+        Candidate { id: self.group.pass.first_id + row as u32, lower, upper }
     }
 
     /// Compacts a query's buffer when it is full; where the sample speaks of all documents, also each time that

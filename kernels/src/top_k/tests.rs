@@ -391,3 +391,30 @@ proptest! {
         }
     }
 }
+
+/// Several blocks, and the best documents all in the tiles that are scanned first: the threshold assumed from them
+/// is too high, and the search must find that out.
+#[test]
+fn a_first_block_unlike_the_others() {
+    let (rows, columns, k) = (scaled(20_000), 4, scaled(100).min(20));
+    let mut documents = noise(5, rows * columns);
+    for (row, values) in documents.chunks_mut(columns).enumerate() {
+        // Far from every query, except for a few rows of tiles whatever the size of tiles and blocks.
+        let near = row < 40 || (row % 997 < 3 && row < rows / 2);
+        values[0] = if near { 50.0 + values[0] } else { values[0] / 8.0 };
+    }
+    let mut queries = noise(6, 40 * columns);
+    queries.chunks_mut(columns).for_each(|query| query[0] = 1.0 + query[0].abs());
+    let documents = Documents::new(matrix(&documents, columns)).unwrap();
+    for k in [k, scaled(100)] {
+        check(matrix(&queries, columns), &documents, k.min(rows));
+    }
+}
+
+#[test]
+fn ranks_in_a_sample() {
+    assert_eq!(simd::assumed_rank(100, 0.01), Some(11));
+    assert_eq!(simd::assumed_rank(100, 0.25), Some(51));
+    assert_eq!(simd::assumed_rank(100, 1.0), None, "all documents are no sample");
+    assert_eq!(simd::assumed_rank(7, 0.001), None, "too few to tell");
+}
