@@ -111,25 +111,34 @@ def main():
         report(samples, options)
 
 
+def spread(values):
+    """Median, least and greatest."""
+    values = sorted(values)
+    return [statistics.median(values), values[0], values[-1]]
+
+
 def report(samples, options):
-    ours = [cpu for cpu, _, _ in samples["graded"]]
+    """One row an entrant. Ratios are of one round each, to both of our entrants."""
     rows = []
     for name, measured_ in samples.items():
-        cpu, wall, memory = (sorted(values) for values in zip(*measured_))
-        ratios = sorted(theirs / own for (theirs, _, _), own in zip(measured_, ours))
-        median = statistics.median
-        rows.append([name, options.queries, options.hits, len(cpu), median(cpu), cpu[0], cpu[-1], median(wall),
-                     max(memory), median(ratios), ratios[0], ratios[-1]])
-        print(f"{name:18} cpu {median(cpu):7.3f} s ({cpu[0]:.3f}-{cpu[-1]:.3f})  wall {median(wall):7.3f} s  "
-              f"peak {max(memory):7.1f} MiB  cpu ratio to graded {median(ratios):6.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})")
+        cpu, wall, memory = zip(*measured_)
+        row = [name, options.queries, options.hits, len(cpu), *spread(cpu), *spread(wall), max(memory)]
+        for own in ["graded", "graded, 1 thread"]:
+            for figure in [0, 1]:
+                row += spread(theirs[figure] / ours[figure] for theirs, ours in zip(measured_, samples[own]))
+        rows.append(row)
+        ratios = "  ".join(f"{median:6.2f} ({low:.2f}-{high:.2f})" for median, low, high in zip(row[11::3], row[12::3], row[13::3]))
+        print(f"{name:18} cpu {row[4]:7.3f} s  wall {row[7]:7.3f} s  peak {row[10]:7.1f} MiB  {ratios}")
+    print("ratios: cpu and wall to graded, then cpu and wall to graded on 1 thread")
     if options.record:
         new = not os.path.exists(options.record)
         with open(options.record, "a", newline="") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(["entrant", "queries", "hits", "rounds", "cpu_seconds_median", "cpu_seconds_min",
-                                 "cpu_seconds_max", "wall_seconds_median", "peak_mib", "cpu_ratio_median",
-                                 "cpu_ratio_min", "cpu_ratio_max"])
+                figures = [f"{name}_seconds" for name in ["cpu", "wall"]]
+                ratios = [f"{name}_ratio{own}" for own in ["", "_1_thread"] for name in ["cpu", "wall"]]
+                spreads = lambda names: [f"{name}_{end}" for name in names for end in ["median", "min", "max"]]
+                writer.writerow(["entrant", "queries", "hits", "rounds", *spreads(figures), "peak_mib", *spreads(ratios)])
             writer.writerows([[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in rows])
 
 
