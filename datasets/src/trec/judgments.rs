@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use memchr::memchr;
 use relevance::{Grade, Judgments};
 
-use super::fields::{self, Everywhere, Window};
+use super::fields::{self, Compare, Everywhere, Window};
 use crate::error::{Error, Result, quoted};
 use crate::text::{grade, is_blank_or_comment, lines, shown, utf8, without_mark};
 
@@ -57,14 +57,50 @@ pub fn read_judgments(path: &Path, options: &JudgmentOptions) -> Result<Judgment
 /// No lines at all, another number of columns than the first line has, a grade that is not a whole number, text that
 /// is not UTF-8, and (when asked to refuse them) two grades for one pair.
 pub fn parse_judgments(bytes: &[u8], name: &Path, options: &JudgmentOptions) -> Result<JudgmentFile> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use super::fields::Avx512;
+
+        #[target_feature(enable = "avx512f,avx512bw,avx2,bmi1,bmi2,lzcnt")]
+        fn with_wide_comparisons(
+            compare: Avx512,
+            bytes: &[u8],
+            name: &Path,
+            options: &JudgmentOptions,
+        ) -> Result<JudgmentFile> {
+            parse_with(compare, bytes, name, options)
+        }
+
+        if let Some(avx512) = Avx512::detect()
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+        {
+            // SAFETY: the processor has every feature that is named.
+            return unsafe { with_wide_comparisons(avx512, bytes, name, options) };
+        }
+    }
+    parse_with(Everywhere, bytes, name, options)
+}
+
+#[inline(always)]
+fn parse_with(
+    compare: impl Compare,
+    bytes: &[u8],
+    name: &Path,
+    options: &JudgmentOptions,
+) -> Result<JudgmentFile> {
     let mut file = JudgmentFile { path: name.to_owned(), ..JudgmentFile::default() };
     let (mut layout, mut said) = (None, 0u64);
     let bytes = without_mark(bytes);
+    // Checked once rather than line by line; when not all of it is text, the line that is not will say so.
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
     let (mut at, mut number) = (0, 0);
     while at < bytes.len() {
         number += 1;
         if layout == Some(Columns::Trec)
-            && let Some((length, judgment)) = plain_line(&bytes[at..])
+            && let Some((length, judgment)) = text.get(at..).and_then(|rest| plain_line(rest, compare))
         {
             said += 1;
             file.record(judgment, bytes, number, Columns::Trec, options)?;
@@ -165,10 +201,10 @@ impl Columns {
 }
 
 /// The length of the first line and what it says, where that can be had at once: a short line of TREC's four columns.
-#[inline]
-fn plain_line(rest: &[u8]) -> Option<(usize, Judgment<'_>)> {
-    let (length, fields) = Window::new(rest.first_chunk()?, Everywhere).line()?;
-    let line = std::str::from_utf8(&rest[..length]).ok()?;
+#[inline(always)]
+fn plain_line(rest: &str, compare: impl Compare) -> Option<(usize, Judgment<'_>)> {
+    let (length, fields) = Window::new(rest.as_bytes().first_chunk()?, compare).line()?;
+    let line = &rest[..length];
     let cell = |at| {
         let (start, end) = fields.of(at);
         &line[start..end]

@@ -431,23 +431,26 @@ fn line_of(bytes: &[u8], queries: &Queries, number: usize, hit: usize) -> u64 {
 
 /// The first two hits with the same document, by position. A small open-addressing table of positions, at most a
 /// quarter full so that most documents find an empty slot at once: in the first-level cache for a thousand hits, no
-/// allocation a document.
+/// allocation a document. Ids are compared only where hashes agree.
 fn first_repetition(hits: &[Hit<'_>]) -> Option<(usize, usize)> {
     use std::hash::{BuildHasher, BuildHasherDefault};
     let hasher = BuildHasherDefault::<rustc_hash::FxHasher>::default();
     let mask = (hits.len() * 4).next_power_of_two() - 1;
     // Position plus one; 0 in an empty slot. More than 2^32 hits a query are refused where rankings are scored.
     let mut table = vec![0u32; mask + 1];
+    let mut hashes = Vec::with_capacity(hits.len());
     for (at, hit) in hits.iter().enumerate() {
-        let mut slot = hasher.hash_one(hit.document.as_bytes()) as usize & mask;
+        let hash = hasher.hash_one(hit.document.as_bytes());
+        let mut slot = hash as usize & mask;
         while table[slot] != 0 {
             let earlier = table[slot] as usize - 1;
-            if hits[earlier].document == hit.document {
+            if hashes[earlier] == hash && hits[earlier].document == hit.document {
                 return Some((earlier, at));
             }
             slot = (slot + 1) & mask;
         }
         table[slot] = at as u32 + 1;
+        hashes.push(hash);
     }
     None
 }

@@ -211,9 +211,12 @@ fn judgments_digest(judgments: &Judgments) -> String {
         order.clear();
         order
             .extend(judged.iter().enumerate().map(|(at, &(document, _))| (first_bytes(document), at as u32)));
-        order.sort_unstable_by(|one, other| {
+        let by_id = |one: &(u64, u32), other: &(u64, u32)| {
             one.0.cmp(&other.0).then_with(|| judged[one.1 as usize].0.cmp(judged[other.1 as usize].0))
-        });
+        };
+        if !order.is_sorted_by(|one, other| by_id(one, other).is_le()) {
+            order.sort_unstable_by(by_id);
+        }
         for &(_, at) in &order {
             let (document, grade) = judged[at as usize];
             written.clear();
@@ -251,6 +254,7 @@ struct Records {
 
 impl Records {
     fn push<const FIELDS: usize>(&mut self, fields: [&str; FIELDS]) {
+        self.piece.reserve(fields.iter().map(|field| 8 + field.len()).sum());
         for field in fields {
             self.piece.extend_from_slice(&(field.len() as u64).to_le_bytes());
             self.piece.extend_from_slice(field.as_bytes());

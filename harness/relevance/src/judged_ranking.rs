@@ -250,6 +250,9 @@ fn judged_hits(
 ) -> Vec<JudgedKey> {
     let document = |key: u64| ranking.hits[place(key)].document;
     let look_up = |at: usize, key: u64| Some(JudgedKey { at, position: judgments.position(document(key))? });
+    if keys.len() >= judgments.len() {
+        judgments.bring_near();
+    }
     let mut judged = Vec::with_capacity(judgments.len().min(keys.len()));
     judged.extend(keys.iter().enumerate().filter_map(|(at, &key)| look_up(at, key)));
     let Some(ties) = ties else { return judged };

@@ -41,10 +41,11 @@ impl QueryJudgments {
 
     /// Records `grade` for `document`. When the document already has a grade, keeps that one and returns it.
     pub fn insert(&mut self, document: &str, grade: Grade) -> Option<Grade> {
-        if let Some(at) = self.position(document) {
+        let hash = hash(document.as_bytes());
+        if let Some(at) = self.index.find(document, hash, |at| self.id(at)) {
             return Some(self.documents[at].1);
         }
-        self.index.insert(document, self.documents.len());
+        self.index.insert(hash, self.documents.len());
         self.ids.push_str(document);
         let end = u32::try_from(self.ids.len()).expect("fewer than 2^32 bytes of ids a query");
         self.documents.push((end, grade));
@@ -66,7 +67,18 @@ impl QueryJudgments {
     /// Where `document` stands in [`iter`](Self::iter), when it is judged.
     #[inline]
     pub fn position(&self, document: &str) -> Option<usize> {
-        self.index.find(document, |at| self.id(at))
+        self.index.find(document, hash(document.as_bytes()), |at| self.id(at))
+    }
+
+    /// Reads a byte or so of every line of the cache that the judgments fill. Look-ups go to such lines in no order, each
+    /// waiting for the one before; a walk over all of them does not wait. Pays where there are as many look-ups as
+    /// judgments.
+    pub(crate) fn bring_near(&self) {
+        let slots = self.index.slots.iter().step_by(64 / size_of::<Slot>()).fold(0, |all, slot| all ^ slot.hash);
+        let documents = self.documents.iter().step_by(64 / size_of::<(u32, Grade)>());
+        let documents = documents.fold(0, |all, (end, _)| all ^ end);
+        let ids = self.ids.as_bytes().iter().step_by(64).fold(0, |all, byte| all ^ byte);
+        std::hint::black_box((slots, documents, ids));
     }
 
     /// The grade at a [`position`](Self::position).
@@ -120,8 +132,7 @@ impl DocumentIndex {
     }
 
     #[inline]
-    fn find<'a>(&self, document: &str, id: impl Fn(usize) -> &'a str) -> Option<usize> {
-        let hash = hash(document.as_bytes());
+    fn find<'a>(&self, document: &str, hash: u32, id: impl Fn(usize) -> &'a str) -> Option<usize> {
         let (word, bit) = self.bit(hash)?;
         if self.seen[word] & bit == 0 { None } else { self.find_seen(document, hash, id) }
     }
@@ -147,8 +158,8 @@ impl DocumentIndex {
         Some((hash as usize >> 6 & mask, 1 << (hash & 63)))
     }
 
-    /// Adds a document that is not there yet.
-    fn insert(&mut self, document: &str, position: usize) {
+    /// Adds a document that is not there yet, by the hash of its id.
+    fn insert(&mut self, hash: u32, position: usize) {
         if self.taken * 2 >= self.slots.len() {
             let length = (self.slots.len() * 2).max(Self::FEWEST_SLOTS);
             self.seen = vec![0; length / 8];
@@ -156,7 +167,7 @@ impl DocumentIndex {
             old.into_iter().filter(|slot| slot.entry > 0).for_each(|slot| self.place(slot));
         }
         let entry = u32::try_from(position + 1).expect("fewer than 2^32 judgments a query");
-        self.place(Slot { hash: hash(document.as_bytes()), entry });
+        self.place(Slot { hash, entry });
         self.taken += 1;
     }
 
