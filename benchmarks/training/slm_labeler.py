@@ -158,7 +158,7 @@ def chorus(workshop, out, encoder):
     with (workshop.data / "Broad_Query_Set_individual_ratings.csv").open() as opened:
         for line in csv.DictReader(opened):
             # As the reader of the collection makes an id of a query.
-            key = (re.sub(r"[^a-z0-9]+", "_", line["query"].lower()).strip("_"), line["docid"])
+            key = ("_".join(line["query"].split()), line["docid"])
             for agent in agents:
                 if line[f"{agent}_rating"] != "":
                     people[agent][key] = int(line[f"{agent}_rating"])
