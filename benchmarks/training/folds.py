@@ -1,15 +1,18 @@
 """The table of all losses: every recipe over five folds and several seeds, held-out measures with intervals, as CSV.
 
     python benchmarks/training/folds.py GRADED WORK_FOLDER [--seeds 1,2,3] [--losses infonce,h-infonce] [--folds 5]
-        [--encoder embedded --learning-rate 0.05 --epochs 30] [--dataset FOLDER]
+        [--encoder embedded --learning-rate 0.05 --epochs 30] [--dataset FOLDER] [--split NAME --held-out FOLDER]
 
 GRADED is the release binary. Each run is `graded train` with a recipe of harness/recipes/train-LOSS.toml whose fold and
 seed are replaced; what is finished is not run again, so the script can be stopped and started. A loss's figure for a seed
 is the mean over all queries of all folds (`graded evaluate` of the joined held-out runs would give the same); printed are
 mean and standard error over seeds, beside BM25 and the untrained encoder. Chorus takes some 15 minutes a run on one core
 of 100 GFLOP/s with MiniLM: 13 losses x 5 folds x 3 seeds are two days there. With the embedded static table a run is
-seconds, and the table half an hour: every loss then has the one learning rate that is given. DL20 -> DL19 is train-kl-distillation.toml and
-train-margin-mse.toml as they stand, with other seeds.
+seconds, and the table half an hour: every loss then has the one learning rate that is given.
+
+With --held-out there are no folds: every loss learns from the judgments of --dataset, split --split, and is measured on the
+collection that is named. DL20 -> DL19 is `--dataset DATA/trec-dl --split dl2020 --held-out DATA/msmarco-dl19-5k`; the two
+losses that learn a teacher's recorded scores are in that table too.
 """
 
 import json
@@ -29,8 +32,13 @@ def option(name, default):
 def run(graded, folder, loss, fold, folds, seed, changes):
     name = f"{loss}-fold{fold}-seed{seed}"
     text = (RECIPES / f"train-{loss}.toml").read_text()
-    text, changed = re.subn(r"folds = 5, fold = 0", f"folds = {folds}, fold = {fold}", text)
+    held_out = option("--held-out", "")
+    cut = f'dataset = "{held_out}"' if held_out else f"folds = {folds}, fold = {fold}, seed = 1"
+    text, changed = re.subn(r"(?m)^held_out = .*$", f"held_out = {{ {cut} }}", text)
     assert changed == 1, loss
+    if held_out:
+        text = re.sub(r"(?m)^(split|judged_candidates) = .*$", "", text)
+        text = text.replace("[data]", f'[data]\nsplit = "{option("--split", "")}"')
     for key, value in changes.items():
         text, changed = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
         assert changed == 1, (loss, key)
@@ -47,9 +55,13 @@ def run(graded, folder, loss, fold, folds, seed, changes):
 def main():
     graded, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    folds = int(option("--folds", "5"))
+    held_out = option("--held-out", "")
+    folds = 1 if held_out else int(option("--folds", "5"))
     seeds = [int(seed) for seed in option("--seeds", "1,2,3").split(",")]
-    every = sorted(path.stem[6:] for path in RECIPES.glob("train-*.toml") if "folds = 5" in path.read_text())
+    recipes = {path.stem[6:]: path.read_text() for path in RECIPES.glob("train-*.toml")}
+    learned = ["folds = 5", 'split = "dl2020"'] if held_out else ["folds = 5"]
+    of_encoders = {name: text for name, text in recipes.items() if "cross-encoder" not in text}
+    every = sorted(name for name, text in of_encoders.items() if any(line in text for line in learned))
     losses = option("--losses", ",".join(every)).split(",")
     changes = {"encoder": option("--encoder", ""), "dataset": option("--dataset", "")}
     changes = {key: f'"{value}"' for key, value in changes.items() if value}
