@@ -10,8 +10,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::norm::add_rows;
 use super::parameters::{Gradients, Handle, Parameters};
 use super::product::{Target, View, product};
@@ -51,10 +49,9 @@ impl Linear {
     pub fn forward(&self, parameters: &Parameters, input: &[f32]) -> Vec<f32> {
         let rows = input.len() / self.inputs;
         let mut output = vec![0.0; rows * self.outputs];
-        let bias = parameters.values(self.bias);
-        output.par_chunks_mut(self.outputs).with_min_len(64).for_each(|row| row.copy_from_slice(bias));
         let input = View::new(input, rows, self.inputs);
-        product(input, self.weight(parameters).transposed(), 1.0, Target::add(&mut output, self.outputs));
+        let target = Target::set_above(parameters.values(self.bias), &mut output, self.outputs);
+        product(input, self.weight(parameters).transposed(), 1.0, target);
         for adapter in &self.adapters {
             let (down, up) = adapter.maps(parameters, self.inputs);
             let low = adapter.low(input, down, rows);

@@ -7,10 +7,10 @@
 use crate::device::InstructionSet;
 
 /// A register full of `f32`.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// How many values it holds.
     const LANES: usize;
-    /// Rows of the register tile in [`super::product`]: as many as leave no accumulator spilled.
+    /// Rows of the register tile in [`crate::product`]: as many as leave no accumulator spilled.
     const TILE_ROWS: usize;
 
     /// # Safety
@@ -49,6 +49,20 @@ pub(super) trait Vector: Copy {
     /// # Safety
     /// The instructions must exist.
     unsafe fn scale(self, exponent: Self) -> Self;
+
+    /// Asks for the cache line at `at`, which need not be readable; nothing where there is no such instruction.
+    /// # Safety
+    /// The instructions must exist.
+    #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch touches nothing that a program could see, and x86-64 always has it.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
 }
 
 /// `e^x` in every lane: at most [`EXP_MAX_ULP`] units in the last place from the exact value, 0 below -104,
@@ -60,7 +74,7 @@ pub(super) trait Vector: Copy {
 /// # Safety
 /// The instructions of `V` must exist.
 #[inline(always)]
-pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
+pub(crate) unsafe fn exp<V: Vector>(x: V) -> V {
     // SAFETY: the caller has the instructions; nothing here touches memory.
     unsafe {
         let x = x.max(V::splat(-104.0)).min(V::splat(89.5));
@@ -81,11 +95,11 @@ pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
 /// The largest error of [`exp`] in units in the last place, over every instruction set; the tests hold it to
 /// this.
 #[cfg(test)]
-pub(super) const EXP_MAX_ULP: f64 = 2.0;
+pub(crate) const EXP_MAX_ULP: f64 = 2.0;
 
 /// Eight lanes in plain Rust: what Neon and wasm simd128 builds (and Miri) run; the compiler vectorises it.
 #[derive(Clone, Copy)]
-pub(super) struct Portable([f32; 8]);
+pub(crate) struct Portable([f32; 8]);
 
 impl Portable {
     #[inline(always)]
@@ -319,10 +333,10 @@ mod x86 {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 /// The lanes of one register under `set`.
-pub(super) fn lanes(set: Option<InstructionSet>) -> usize {
+pub(crate) fn lanes(set: Option<InstructionSet>) -> usize {
     match set {
         Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => 16,
         _ => 8,
@@ -334,20 +348,20 @@ pub(super) fn lanes(set: Option<InstructionSet>) -> usize {
 ///
 /// `$generic` must be `#[inline(always)]` and unsafe only for the sake of the instructions.
 macro_rules! for_each_set {
-    ($(#[$attribute:meta])* fn $name:ident = $generic:ident($($argument:ident: $type:ty),* $(,)?)) => {
+    ($(#[$attribute:meta])* $visible:vis fn $name:ident = $generic:ident($($argument:ident: $type:ty),* $(,)?)) => {
         $(#[$attribute])*
-        pub(super) fn $name(set: Option<$crate::device::InstructionSet>, $($argument: $type),*) {
+        $visible fn $name(set: Option<$crate::device::InstructionSet>, $($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             fn avx512($($argument: $type),*) {
                 // SAFETY: this function is only entered where AVX-512 F, BW, DQ and VL are.
-                unsafe { $generic::<$crate::h_infonce::vector::Avx512>($($argument),*) }
+                unsafe { $generic::<$crate::vector::Avx512>($($argument),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($argument: $type),*) {
                 // SAFETY: this function is only entered where AVX2 and FMA are.
-                unsafe { $generic::<$crate::h_infonce::vector::Avx2>($($argument),*) }
+                unsafe { $generic::<$crate::vector::Avx2>($($argument),*) }
             }
             #[cfg(target_arch = "x86_64")]
             {
@@ -369,11 +383,11 @@ macro_rules! for_each_set {
             }
             let _ = set;
             // SAFETY: plain Rust needs no instructions of its own.
-            unsafe { $generic::<$crate::h_infonce::vector::Portable>($($argument),*) }
+            unsafe { $generic::<$crate::vector::Portable>($($argument),*) }
         }
     };
 }
-pub(super) use for_each_set;
+pub(crate) use for_each_set;
 
 #[cfg(test)]
 mod tests {
