@@ -50,6 +50,21 @@ pub(crate) trait Vector: Copy {
     /// The instructions must exist.
     unsafe fn scale(self, exponent: Self) -> Self;
 
+    /// Writes the transpose of a square of `LANES x LANES` values, whose rows are `stride` values apart, in rows
+    /// `to_stride` values apart.
+    /// # Safety
+    /// The instructions must exist, `from` must be readable and `to` writable for such a square, and neither overlaps the
+    /// other.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: by this function's contract.
+                unsafe { *to.add(column * to_stride + row) = *from.add(row * stride + column) }
+            }
+        }
+    }
+
     /// Asks for the cache line at `at`, which need not be readable; nothing where there is no such instruction.
     /// # Safety
     /// The instructions must exist.
@@ -260,6 +275,20 @@ mod x86 {
                 Avx2(_mm256_mul_ps(_mm256_mul_ps(self.0, low), high))
             }
         }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: see above; eight rows of eight values each.
+            unsafe {
+                let rows: [__m256; 8] = std::array::from_fn(|row| _mm256_loadu_ps(from.add(row * stride)));
+                let [low, high] = quads_256(&rows);
+                for column in 0..4 {
+                    let first = _mm256_permute2f128_ps::<0x20>(low[column], high[column]);
+                    let second = _mm256_permute2f128_ps::<0x31>(low[column], high[column]);
+                    _mm256_storeu_ps(to.add(column * to_stride), first);
+                    _mm256_storeu_ps(to.add((column + 4) * to_stride), second);
+                }
+            }
+        }
     }
 
     /// Sixteen lanes of AVX-512 F.
@@ -329,6 +358,67 @@ mod x86 {
             // SAFETY: see above.
             Avx512(unsafe { _mm512_scalef_ps(self.0, exponent.0) })
         }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: see above; sixteen rows of sixteen values each.
+            unsafe {
+                let rows: [__m512; 16] = std::array::from_fn(|row| _mm512_loadu_ps(from.add(row * stride)));
+                let quads = quads_512(&rows);
+                for column in 0..4 {
+                    let [a, b, c, d] = quads.map(|quad| quad[column]);
+                    let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
+                    let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+                    let to = to.add(column * to_stride);
+                    _mm512_storeu_ps(to, _mm512_shuffle_f32x4::<0x88>(even[0], even[1]));
+                    _mm512_storeu_ps(to.add(4 * to_stride), _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]));
+                    _mm512_storeu_ps(to.add(8 * to_stride), _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]));
+                    _mm512_storeu_ps(to.add(12 * to_stride), _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]));
+                }
+            }
+        }
+    }
+
+    /// Of every four rows, columns 0 to 3 of each 128-bit part as registers: column `c` of part `p` in part `p` of
+    /// register `c`.
+    ///
+    /// # Safety
+    /// The processor has AVX.
+    #[inline(always)]
+    unsafe fn quads_256(rows: &[__m256; 8]) -> [[__m256; 4]; 2] {
+        std::array::from_fn(|quad| {
+            // SAFETY: AVX, by this function's contract.
+            unsafe {
+                let [a, b, c, d] = std::array::from_fn(|row| rows[4 * quad + row]);
+                let [ab, cd] =
+                    [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)].map(|x| _mm256_castps_pd(x));
+                let [ef, gh] =
+                    [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)].map(|x| _mm256_castps_pd(x));
+                let (first, second) = (_mm256_unpacklo_pd(ab, cd), _mm256_unpackhi_pd(ab, cd));
+                let (third, fourth) = (_mm256_unpacklo_pd(ef, gh), _mm256_unpackhi_pd(ef, gh));
+                [first, second, third, fourth].map(|x| _mm256_castpd_ps(x))
+            }
+        })
+    }
+
+    /// As [`quads_256`], of sixteen rows.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F.
+    #[inline(always)]
+    unsafe fn quads_512(rows: &[__m512; 16]) -> [[__m512; 4]; 4] {
+        std::array::from_fn(|quad| {
+            // SAFETY: AVX-512 F, by this function's contract.
+            unsafe {
+                let [a, b, c, d] = std::array::from_fn(|row| rows[4 * quad + row]);
+                let [ab, cd] =
+                    [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)].map(|x| _mm512_castps_pd(x));
+                let [ef, gh] =
+                    [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)].map(|x| _mm512_castps_pd(x));
+                let (first, second) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
+                let (third, fourth) = (_mm512_unpacklo_pd(ef, gh), _mm512_unpackhi_pd(ef, gh));
+                [first, second, third, fourth].map(|x| _mm512_castpd_ps(x))
+            }
+        })
     }
 }
 

@@ -138,38 +138,12 @@ impl Product<'_> {
                 panels[last..].fill(0.0);
             }
             match self.right {
-                Operand { column_stride: 1, .. } => self.pack_rows(panels, columns, depths.clone()),
-                _ => self.pack_columns(panels, columns, depths.clone()),
+                Operand { column_stride: 1, .. } => {
+                    pack_rows(self.set, self.right, panels, columns, depths.clone())
+                }
+                _ => pack_columns(self.set, self.right, panels, columns, depths.clone()),
             }
         });
-    }
-
-    /// From rows that lie value by value: pieces of them are copied.
-    fn pack_rows(&self, panels: &mut [f32], columns: Range<usize>, depths: Range<usize>) {
-        let (width, depth, first) = (self.width, depths.len(), depths.start);
-        for k in depths {
-            let row = &self.right.values[k * self.right.row_stride + columns.start..][..columns.len()];
-            for (panel, values) in row.chunks(width).enumerate() {
-                panels[(panel * depth + k - first) * width..][..values.len()].copy_from_slice(values);
-            }
-        }
-    }
-
-    /// From columns, a few values of each at a time, so that what is written stays in the first-level cache.
-    fn pack_columns(&self, panels: &mut [f32], columns: Range<usize>, depths: Range<usize>) {
-        const STEP: usize = 64;
-        let Operand { values, row_stride, column_stride, .. } = self.right;
-        let (width, depth, first) = (self.width, depths.len(), depths.start);
-        for (panel, columns) in panels.chunks_exact_mut(depth * width).zip(cut(columns, width)) {
-            for depths in cut(depths.clone(), STEP) {
-                let rows = &mut panel[(depths.start - first) * width..][..depths.len() * width];
-                for (at, column) in columns.clone().enumerate() {
-                    let start = depths.start * row_stride + column * column_stride;
-                    let source = values[start..].iter().step_by(row_stride);
-                    rows[at..].iter_mut().step_by(width).zip(source).for_each(|(to, from)| *to = *from);
-                }
-            }
-        }
     }
 
     /// Multiplies the left side's `depths` with the panels of `columns`.
@@ -191,6 +165,98 @@ impl Product<'_> {
             let panels = &panels[first..][..count];
             multiply_block(self.set, *self, rows, block, depths.clone(), panels, values, base);
         });
+    }
+}
+
+for_each_set! {
+    fn pack_rows = pack_rows_with(
+        right: Operand<'_>,
+        panels: &mut [f32],
+        columns: Range<usize>,
+        depths: Range<usize>,
+    )
+}
+
+/// Fills panels from rows that lie value by value: pieces of them are copied.
+///
+/// # Safety
+/// The instructions of `V` must exist.
+#[inline(always)]
+unsafe fn pack_rows_with<V: Vector>(
+    right: Operand<'_>,
+    panels: &mut [f32],
+    columns: Range<usize>,
+    depths: Range<usize>,
+) {
+    let (width, depth) = (REGISTERS * V::LANES, depths.len());
+    for (at, k) in depths.enumerate() {
+        let row = &right.values[k * right.row_stride + columns.start..][..columns.len()];
+        for (panel, values) in row.chunks(width).enumerate() {
+            let target = &mut panels[(panel * depth + at) * width..][..values.len()];
+            // SAFETY: both have as many values.
+            unsafe { copy::<V>(values.as_ptr(), target.as_mut_ptr(), values.len()) }
+        }
+    }
+}
+
+/// Copies a few values: a call of `memcpy` would take as long as the copying.
+///
+/// # Safety
+/// The instructions of `V` must exist; `from` must be readable and `to` writable for `count` values, and neither overlaps
+/// the other.
+#[inline(always)]
+unsafe fn copy<V: Vector>(from: *const f32, to: *mut f32, count: usize) {
+    let whole = count - count % V::LANES;
+    // SAFETY: by this function's contract.
+    unsafe {
+        for at in (0..whole).step_by(V::LANES) {
+            V::load(from.add(at)).store(to.add(at));
+        }
+        for at in whole..count {
+            *to.add(at) = *from.add(at);
+        }
+    }
+}
+
+for_each_set! {
+    fn pack_columns = pack_columns_with(
+        right: Operand<'_>,
+        panels: &mut [f32],
+        columns: Range<usize>,
+        depths: Range<usize>,
+    )
+}
+
+/// Fills panels from columns that lie value by value: they are transposed in squares of a register's width.
+///
+/// # Safety
+/// The instructions of `V` must exist.
+#[inline(always)]
+unsafe fn pack_columns_with<V: Vector>(
+    right: Operand<'_>,
+    panels: &mut [f32],
+    columns: Range<usize>,
+    depths: Range<usize>,
+) {
+    let (width, depth) = (REGISTERS * V::LANES, depths.len());
+    let Operand { values, row_stride, column_stride, .. } = right;
+    for (panel, columns) in panels.chunks_exact_mut(depth * width).zip(cut(columns, width)) {
+        for square in cut(columns.clone(), V::LANES) {
+            for rows in cut(depths.clone(), V::LANES) {
+                let source = &values[rows.start * row_stride + square.start * column_stride..];
+                let target = &mut panel[(rows.start - depths.start) * width + square.start - columns.start..];
+                if row_stride == 1 && square.len() == V::LANES && rows.len() == V::LANES {
+                    // SAFETY: the right side has these columns and rows, the panel such a square.
+                    unsafe { V::transpose(source.as_ptr(), column_stride, target.as_mut_ptr(), width) }
+                    continue;
+                }
+                for column in 0..square.len() {
+                    for row in 0..rows.len() {
+                        target[row * width + column] = source[row * row_stride + column * column_stride];
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -233,7 +299,7 @@ unsafe fn multiply_block_with<V: Vector>(
             let mut strip = Strip { start, row_stride: left.row_stride, depth_stride: left.column_stride };
             // One or two panels are not worth a copy.
             if columns.len() > 2 * width {
-                strip = strip.packed(packed.as_mut_ptr().cast(), strip_rows.len(), depth);
+                strip = strip.packed::<V>(packed.as_mut_ptr().cast(), strip_rows.len(), depth);
             }
             for rows in cut(strip_rows.clone(), V::TILE_ROWS) {
                 let left = strip.below(rows.start - strip_rows.start);
@@ -278,22 +344,23 @@ impl Strip {
     /// The same values copied to `to`, in the order in which they lie.
     ///
     /// # Safety
-    /// The strip is readable for `rows` rows of `depth` values, `to` writable for as many.
+    /// The instructions of `V` must exist; the strip is readable for `rows` rows of `depth` values, `to` writable for as
+    /// many.
     #[inline(always)]
-    unsafe fn packed(self, to: *mut f32, rows: usize, depth: usize) -> Strip {
+    unsafe fn packed<V: Vector>(self, to: *mut f32, rows: usize, depth: usize) -> Strip {
         let Strip { start, row_stride, depth_stride } = self;
         // SAFETY: by this function's contract.
         unsafe {
             if row_stride == 1 && depth_stride != 1 {
                 for k in 0..depth {
-                    start.add(k * depth_stride).copy_to_nonoverlapping(to.add(k * rows), rows);
+                    copy::<V>(start.add(k * depth_stride), to.add(k * rows), rows);
                 }
                 return Strip { start: to, row_stride: 1, depth_stride: rows };
             }
             for row in 0..rows {
                 let (from, to) = (start.add(row * row_stride), to.add(row * depth));
                 if depth_stride == 1 {
-                    from.copy_to_nonoverlapping(to, depth);
+                    copy::<V>(from, to, depth);
                 } else {
                     (0..depth).for_each(|k| *to.add(k) = *from.add(k * depth_stride));
                 }
