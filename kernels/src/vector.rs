@@ -279,7 +279,10 @@ mod x86 {
         unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
             // SAFETY: see above; eight rows of eight values each.
             unsafe {
-                let rows: [__m256; 8] = std::array::from_fn(|row| _mm256_loadu_ps(from.add(row * stride)));
+                let mut rows = [_mm256_setzero_ps(); 8];
+                for (row, values) in rows.iter_mut().enumerate() {
+                    *values = _mm256_loadu_ps(from.add(row * stride));
+                }
                 let [low, high] = quads_256(&rows);
                 for column in 0..4 {
                     let first = _mm256_permute2f128_ps::<0x20>(low[column], high[column]);
@@ -362,10 +365,14 @@ mod x86 {
         unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
             // SAFETY: see above; sixteen rows of sixteen values each.
             unsafe {
-                let rows: [__m512; 16] = std::array::from_fn(|row| _mm512_loadu_ps(from.add(row * stride)));
+                let mut rows = [_mm512_setzero_ps(); 16];
+                for (row, values) in rows.iter_mut().enumerate() {
+                    *values = _mm512_loadu_ps(from.add(row * stride));
+                }
                 let quads = quads_512(&rows);
                 for column in 0..4 {
-                    let [a, b, c, d] = quads.map(|quad| quad[column]);
+                    let [a, b] = [quads[0][column], quads[1][column]];
+                    let [c, d] = [quads[2][column], quads[3][column]];
                     let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
                     let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
                     let to = to.add(column * to_stride);
@@ -385,19 +392,21 @@ mod x86 {
     /// The processor has AVX.
     #[inline(always)]
     unsafe fn quads_256(rows: &[__m256; 8]) -> [[__m256; 4]; 2] {
-        std::array::from_fn(|quad| {
-            // SAFETY: AVX, by this function's contract.
-            unsafe {
-                let [a, b, c, d] = std::array::from_fn(|row| rows[4 * quad + row]);
-                let [ab, cd] =
-                    [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)].map(|x| _mm256_castps_pd(x));
-                let [ef, gh] =
-                    [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)].map(|x| _mm256_castps_pd(x));
-                let (first, second) = (_mm256_unpacklo_pd(ab, cd), _mm256_unpackhi_pd(ab, cd));
-                let (third, fourth) = (_mm256_unpacklo_pd(ef, gh), _mm256_unpackhi_pd(ef, gh));
-                [first, second, third, fourth].map(|x| _mm256_castpd_ps(x))
+        // SAFETY: the instructions, by this function's contract. No closures: they would not be compiled for them.
+        unsafe {
+            let mut quads = [[_mm256_setzero_ps(); 4]; 2];
+            for (quad, rows) in quads.iter_mut().zip(rows.as_chunks::<4>().0) {
+                let low = _mm256_castps_pd(_mm256_unpacklo_ps(rows[0], rows[1]));
+                let low_below = _mm256_castps_pd(_mm256_unpacklo_ps(rows[2], rows[3]));
+                let high = _mm256_castps_pd(_mm256_unpackhi_ps(rows[0], rows[1]));
+                let high_below = _mm256_castps_pd(_mm256_unpackhi_ps(rows[2], rows[3]));
+                quad[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_below));
+                quad[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_below));
+                quad[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_below));
+                quad[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_below));
             }
-        })
+            quads
+        }
     }
 
     /// As [`quads_256`], of sixteen rows.
@@ -406,19 +415,21 @@ mod x86 {
     /// The processor has AVX-512 F.
     #[inline(always)]
     unsafe fn quads_512(rows: &[__m512; 16]) -> [[__m512; 4]; 4] {
-        std::array::from_fn(|quad| {
-            // SAFETY: AVX-512 F, by this function's contract.
-            unsafe {
-                let [a, b, c, d] = std::array::from_fn(|row| rows[4 * quad + row]);
-                let [ab, cd] =
-                    [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)].map(|x| _mm512_castps_pd(x));
-                let [ef, gh] =
-                    [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)].map(|x| _mm512_castps_pd(x));
-                let (first, second) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
-                let (third, fourth) = (_mm512_unpacklo_pd(ef, gh), _mm512_unpackhi_pd(ef, gh));
-                [first, second, third, fourth].map(|x| _mm512_castpd_ps(x))
+        // SAFETY: the instructions, by this function's contract. No closures: they would not be compiled for them.
+        unsafe {
+            let mut quads = [[_mm512_setzero_ps(); 4]; 4];
+            for (quad, rows) in quads.iter_mut().zip(rows.as_chunks::<4>().0) {
+                let low = _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1]));
+                let low_below = _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3]));
+                let high = _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1]));
+                let high_below = _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3]));
+                quad[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low_below));
+                quad[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low_below));
+                quad[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high_below));
+                quad[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high_below));
             }
-        })
+            quads
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Products of f32 matrices by [`kernels::product`], over views whose shapes the network's own bookkeeping makes fit.
 //!
-//! Some four fifths of a training step are its inner loop (`perf record` of the example `training_step`), so a step is as
+//! Most of a training step is its inner loop (`perf record` of the example `training_step`), so a step is nearly as
 //! fast as this product: see `benchmarks/record/*/*-training-step.csv` for where that stands beside PyTorch.
 
 use kernels::product::{self, Base, Operand};
