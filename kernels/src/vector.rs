@@ -283,10 +283,9 @@ mod x86 {
                 for (row, values) in rows.iter_mut().enumerate() {
                     *values = _mm256_loadu_ps(from.add(row * stride));
                 }
-                let [low, high] = quads_256(&rows);
-                for column in 0..4 {
-                    let first = _mm256_permute2f128_ps::<0x20>(low[column], high[column]);
-                    let second = _mm256_permute2f128_ps::<0x31>(low[column], high[column]);
+                for (column, [low, high]) in quads_256(&rows).into_iter().enumerate() {
+                    let first = _mm256_permute2f128_ps::<0x20>(low, high);
+                    let second = _mm256_permute2f128_ps::<0x31>(low, high);
                     _mm256_storeu_ps(to.add(column * to_stride), first);
                     _mm256_storeu_ps(to.add((column + 4) * to_stride), second);
                 }
@@ -369,10 +368,7 @@ mod x86 {
                 for (row, values) in rows.iter_mut().enumerate() {
                     *values = _mm512_loadu_ps(from.add(row * stride));
                 }
-                let quads = quads_512(&rows);
-                for column in 0..4 {
-                    let [a, b] = [quads[0][column], quads[1][column]];
-                    let [c, d] = [quads[2][column], quads[3][column]];
+                for (column, [a, b, c, d]) in quads_512(&rows).into_iter().enumerate() {
                     let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
                     let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
                     let to = to.add(column * to_stride);
@@ -391,19 +387,19 @@ mod x86 {
     /// # Safety
     /// The processor has AVX.
     #[inline(always)]
-    unsafe fn quads_256(rows: &[__m256; 8]) -> [[__m256; 4]; 2] {
+    unsafe fn quads_256(rows: &[__m256; 8]) -> [[__m256; 2]; 4] {
         // SAFETY: the instructions, by this function's contract. No closures: they would not be compiled for them.
         unsafe {
-            let mut quads = [[_mm256_setzero_ps(); 4]; 2];
-            for (quad, rows) in quads.iter_mut().zip(rows.as_chunks::<4>().0) {
+            let mut quads = [[_mm256_setzero_ps(); 2]; 4];
+            for (quad, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
                 let low = _mm256_castps_pd(_mm256_unpacklo_ps(rows[0], rows[1]));
                 let low_below = _mm256_castps_pd(_mm256_unpacklo_ps(rows[2], rows[3]));
                 let high = _mm256_castps_pd(_mm256_unpackhi_ps(rows[0], rows[1]));
                 let high_below = _mm256_castps_pd(_mm256_unpackhi_ps(rows[2], rows[3]));
-                quad[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_below));
-                quad[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_below));
-                quad[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_below));
-                quad[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_below));
+                quads[0][quad] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_below));
+                quads[1][quad] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_below));
+                quads[2][quad] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_below));
+                quads[3][quad] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_below));
             }
             quads
         }
@@ -418,15 +414,15 @@ mod x86 {
         // SAFETY: the instructions, by this function's contract. No closures: they would not be compiled for them.
         unsafe {
             let mut quads = [[_mm512_setzero_ps(); 4]; 4];
-            for (quad, rows) in quads.iter_mut().zip(rows.as_chunks::<4>().0) {
+            for (quad, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
                 let low = _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1]));
                 let low_below = _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3]));
                 let high = _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1]));
                 let high_below = _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3]));
-                quad[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low_below));
-                quad[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low_below));
-                quad[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high_below));
-                quad[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high_below));
+                quads[0][quad] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low_below));
+                quads[1][quad] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low_below));
+                quads[2][quad] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high_below));
+                quads[3][quad] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high_below));
             }
             quads
         }
