@@ -11,8 +11,10 @@ pub mod encoder;
 pub mod error;
 pub mod h_infonce;
 pub mod matrix;
+pub mod product;
 pub mod similarity;
 pub mod top_k;
+mod vector;
 pub mod wasserstein;
 mod workers;
 

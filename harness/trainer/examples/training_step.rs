@@ -1,6 +1,6 @@
 //! Times training steps of an encoder on texts of one length, for `benchmarks/peers/torch_training_step.py`.
 //!
-//!     training_step MODEL_FOLDER QUERIES DOCUMENTS LENGTH STEPS THREADS [TAPE_TOKENS]
+//!     training_step MODEL_FOLDER QUERIES DOCUMENTS LENGTH STEPS THREADS [TAPE_TOKENS [CHUNK_TOKENS]]
 //!
 //! InfoNCE over all documents of the batch (document i answers query i) at temperature 0.05, AdamW, no dropout. Prints one
 //! JSON line: CPU seconds and wall seconds per step (the first step apart), peak memory, the losses.
@@ -64,7 +64,7 @@ fn main() {
         clip_norm: None,
         dropout: 0.0,
         seed: 1,
-        chunk_tokens: 2048,
+        chunk_tokens: arguments.get(7).map_or(2048, |tokens| tokens.parse().unwrap()),
         tape_tokens: arguments.get(6).map_or(1 << 20, |tokens| tokens.parse().unwrap()),
         guards: GuardOptions::default(),
     };

@@ -16,7 +16,7 @@ use scorer::tokens::PairIds;
 
 use crate::encoder::dropout::Dropout;
 use crate::encoder::parameters::Gradients;
-use crate::encoder::{Encoded, Model};
+use crate::encoder::{Encoded, Model, release_buffers};
 use crate::error::{Result, TrainerError};
 use crate::guards::{GuardOptions, Guards};
 use crate::optimizer::{AdamW, AdamWOptions, clip_factor};
@@ -236,12 +236,16 @@ impl Trainer {
         mut loss: impl FnMut(Vectors<'_>, &B::Targets) -> std::result::Result<Slopes, String>,
         mut after: impl FnMut(&Self, StepReport) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        while self.steps_taken() < self.options.schedule.steps {
-            let batches = batches(self.steps_taken())?;
-            let report = self.step(&batches, &mut loss)?;
-            after(self, report)?;
+        let mut outcome = Ok(());
+        while outcome.is_ok() && self.steps_taken() < self.options.schedule.steps {
+            outcome = batches(self.steps_taken()).and_then(|batches| {
+                let report = self.step(&batches, &mut loss)?;
+                after(self, report)
+            });
         }
-        Ok(())
+        // What the steps computed in is of no use to anyone any more.
+        release_buffers();
+        outcome
     }
 
     /// One step.

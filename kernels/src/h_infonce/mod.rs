@@ -69,7 +69,6 @@ mod scalar;
 mod simd;
 #[cfg(test)]
 mod tests;
-mod vector;
 
 pub use labels::{Anchors, IGNORED, LabelsError, MAX_LABEL, SparseLabels};
 

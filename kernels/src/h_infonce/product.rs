@@ -6,8 +6,8 @@
 //! element of `C` is summed over the inner dimension in ascending order whatever the blocking of rows and
 //! columns, so the result does not depend on how the work is cut up among threads.
 
-use super::vector::{Vector, for_each_set, lanes};
 use crate::device::InstructionSet;
+use crate::vector::{Vector, for_each_set, lanes};
 
 /// Inner dimension covered by one run of the register tile: a panel of this depth stays in the first-level
 /// cache.

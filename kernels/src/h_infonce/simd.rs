@@ -18,9 +18,9 @@ use super::Options;
 use super::labels::{Row, SparseLabels};
 use super::levels::{self, Outcome, Unlisted};
 use super::product::{Into, Left, Panels, multiply, panel_width};
-use super::vector::{Vector, exp, for_each_set};
 use crate::device::InstructionSet;
 use crate::matrix::Matrix;
+use crate::vector::{Vector, exp, for_each_set};
 use crate::workers::{count, share};
 
 /// Documents in a block: with 256 queries its scores take 240 KiB.

@@ -13,9 +13,10 @@
 use rayon::prelude::*;
 use scorer::encoder::bert::exp_of_negative;
 
+use super::buffers::Buffer;
 use super::dropout::{Dropout, Site};
 use super::product::{Target, View, small_product};
-use super::vectorized::vectorized;
+use super::vectorized::{lane_max, lane_sum, vectorized};
 
 /// The shape of attention, and where its dropout mask lies.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +42,10 @@ pub struct Text {
 
 impl Attention<'_> {
     /// `O` `[T x width]` of `projected` `[T x 3 width]` (Q, K and V of each token), and the logarithms `[T x heads]`.
-    pub fn forward(&self, projected: &[f32], texts: &[Text]) -> (Vec<f32>, Vec<f32>) {
+    pub fn forward(&self, projected: &[f32], texts: &[Text]) -> (Buffer, Buffer) {
         let tokens = projected.len() / (3 * self.width);
-        let (mut output, mut log_sums) = (vec![0.0; tokens * self.width], vec![0.0; tokens * self.heads]);
+        let (mut output, mut log_sums) =
+            (Buffer::stale(tokens * self.width), Buffer::stale(tokens * self.heads));
         let inputs = split(projected, texts, 3 * self.width);
         let outputs = split_mut(&mut output, texts, self.width);
         let sums = split_mut(&mut log_sums, texts, self.heads);
@@ -53,8 +55,8 @@ impl Attention<'_> {
     }
 
     /// d loss / d projected of `slope` (d loss / d O).
-    pub fn backward(&self, projected: &[f32], log_sums: &[f32], slope: &[f32], texts: &[Text]) -> Vec<f32> {
-        let mut output = vec![0.0; projected.len()];
+    pub fn backward(&self, projected: &[f32], log_sums: &[f32], slope: &[f32], texts: &[Text]) -> Buffer {
+        let mut output = Buffer::stale(projected.len());
         let outputs = split_mut(&mut output, texts, 3 * self.width);
         let inputs = split(projected, texts, 3 * self.width);
         let (sums, slopes) = (split(log_sums, texts, self.heads), split(slope, texts, self.width));
@@ -167,11 +169,11 @@ fn split_mut<'a>(values: &'a mut [f32], texts: &[Text], columns: usize) -> Vec<&
 vectorized! {
     /// A row of scores becomes its softmax; returns the logarithm of the sum of the exponentials.
     fn softmax(row: &mut [f32]) -> f32 {
-        let largest = row.iter().fold(f32::NEG_INFINITY, |largest, &score| if score > largest { score } else { largest });
+        let largest = lane_max(row);
         for score in row.iter_mut() {
             *score = exp_of_negative(*score - largest);
         }
-        let sum = super::vectorized::lane_sum(row.len(), |at| row[at]);
+        let sum = lane_sum([row], |[weight]| weight);
         let inverse = 1.0 / sum;
         for score in row.iter_mut() {
             *score *= inverse;
@@ -192,7 +194,7 @@ vectorized! {
 vectorized! {
     /// dP becomes dS.
     fn softmax_backward(slopes: &mut [f32], weights: &[f32]) {
-        let along = super::vectorized::lane_sum(slopes.len(), |at| slopes[at] * weights[at]);
+        let along = lane_sum([slopes, weights], |[slope, weight]| slope * weight);
         for (slope, weight) in slopes.iter_mut().zip(weights) {
             *slope = *weight * (*slope - along);
         }

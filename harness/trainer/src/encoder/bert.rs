@@ -13,14 +13,16 @@
 //!
 //! Attention weights, GELU's outputs and the inputs of the maps are worked out again from these.
 
+use rayon::prelude::*;
 use scorer::encoder::bert::BertConfig;
 use scorer::weights::Weights;
 
 use super::attention::{Attention, Text};
+use super::buffers::Buffer;
 use super::dropout::{Dropout, Site};
 use super::gelu::{gelu, gelu_backward};
 use super::linear::{Adapter, Linear};
-use super::norm::{Norm, Normed};
+use super::norm::{Norm, Normed, add_rows};
 use super::parameters::{Gradients, Handle, Parameters};
 use crate::error::{Result, TrainerError};
 
@@ -69,11 +71,11 @@ pub struct Tape {
 
 #[derive(Debug)]
 struct LayerTape {
-    projected: Vec<f32>,
-    log_sums: Vec<f32>,
-    context: Vec<f32>,
+    projected: Buffer,
+    log_sums: Buffer,
+    context: Buffer,
     attended: Normed,
-    inner: Vec<f32>,
+    inner: Buffer,
     output: Normed,
 }
 
@@ -187,7 +189,7 @@ impl Bert {
         sequences: &[Sequence],
         dropout: Option<&Dropout>,
         keep: bool,
-    ) -> (Vec<f32>, Option<Tape>) {
+    ) -> (Buffer, Option<Tape>) {
         let texts: Vec<_> = sequences.iter().map(|s| Text { key: s.key, length: s.ids.len() }).collect();
         let ids = sequences.iter().flat_map(|sequence| sequence.ids).copied().collect::<Vec<_>>();
         let segment = |s: &Sequence| (0..s.ids.len()).map(|at| u8::from(at >= s.second)).collect::<Vec<_>>();
@@ -214,7 +216,7 @@ impl Bert {
         parameters: &Parameters,
         gradients: &mut Gradients,
         tape: Tape,
-        mut slope: Vec<f32>,
+        mut slope: Buffer,
         dropout: Option<&Dropout>,
     ) {
         let Tape { texts, ids, segments, embedded, layers } = tape;
@@ -284,11 +286,11 @@ impl Bert {
         self.layers.iter().position(|layer| layer.handles().any(trains)).map(|layer| layer + 1)
     }
 
-    fn embed(&self, parameters: &Parameters, texts: &[Text], ids: &[u32], segments: &[u8]) -> Vec<f32> {
+    fn embed(&self, parameters: &Parameters, texts: &[Text], ids: &[u32], segments: &[u8]) -> Buffer {
         let width = self.config.hidden_size;
         let row = |handle, at: usize| &parameters.values(handle)[at * width..][..width];
         let places = texts.iter().flat_map(|text| 0..text.length);
-        let mut output = vec![0.0; ids.len() * width];
+        let mut output = Buffer::stale(ids.len() * width);
         for (((sum, &id), place), &segment) in
             output.chunks_exact_mut(width).zip(ids).zip(places).zip(segments)
         {
@@ -374,11 +376,11 @@ impl Layer {
         &self,
         bert: &Bert,
         parameters: &Parameters,
-        hidden: Vec<f32>,
+        hidden: Buffer,
         texts: &[Text],
         index: usize,
         dropout: Option<&Dropout>,
-    ) -> (Vec<f32>, LayerTape) {
+    ) -> (Buffer, LayerTape) {
         let width = bert.config.hidden_size;
         let attention = Place { bert, parameters, texts, index, dropout }.attention();
         let projected = self.query_key_value.forward(parameters, &hidden);
@@ -390,8 +392,7 @@ impl Layer {
         let attended = self.attention_norm.forward(sum, width);
         let middle = self.attention_norm.scale(parameters, &attended);
         let inner = self.intermediate.forward(parameters, &middle);
-        let mut activated = inner.clone();
-        gelu(&mut activated);
+        let activated = gelu(&inner);
         let mut sum = self.output.forward(parameters, &activated);
         drop(activated);
         bert.drop(dropout, Site::Output(index), texts, &mut sum);
@@ -408,8 +409,8 @@ impl Layer {
         gradients: &mut Gradients,
         tape: LayerTape,
         input: &[f32],
-        mut slope: Vec<f32>,
-    ) -> Vec<f32> {
+        mut slope: Buffer,
+    ) -> Buffer {
         let Place { bert, parameters, texts, index, dropout } = place;
         let LayerTape { projected, log_sums, context, attended, inner, output } = tape;
         // Feed-forward: output norm(output(gelu(intermediate(middle))) + middle).
@@ -418,15 +419,14 @@ impl Layer {
         let masked = masked(bert, dropout, Site::Output(index), texts, &slope);
         let through = masked.as_deref().unwrap_or(&slope);
         let mut activated = inner;
-        let mut inner_slope = vec![0.0; activated.len()];
-        self.output.backward_input(parameters, through, &mut inner_slope);
+        let mut inner_slope = self.output.input_slope(parameters, through);
         gelu_backward(&mut activated, &mut inner_slope);
         self.output.backward_parameters(parameters, gradients, &activated, through);
         drop(activated);
         let middle = self.attention_norm.scale(parameters, &attended);
         self.intermediate.backward_parameters(parameters, gradients, &middle, &inner_slope);
         drop(middle);
-        self.intermediate.backward_input(parameters, &inner_slope, &mut slope);
+        self.intermediate.add_input_slope(parameters, &inner_slope, &mut slope);
         drop(inner_slope);
         // Attention: attention norm(attention output(attention(query_key_value(input))) + input).
         self.attention_norm.backward(parameters, gradients, &attended, &mut slope);
@@ -434,11 +434,11 @@ impl Layer {
         let masked = self::masked(bert, dropout, Site::AttentionOutput(index), texts, &slope);
         let through = masked.as_deref().unwrap_or(&slope);
         self.attention_output.backward_parameters(parameters, gradients, &context, through);
-        let mut context_slope = vec![0.0; context.len()];
-        self.attention_output.backward_input(parameters, through, &mut context_slope);
+        drop(context);
+        let context_slope = self.attention_output.input_slope(parameters, through);
         let projected_slope = place.attention().backward(&projected, &log_sums, &context_slope, texts);
         self.query_key_value.backward_parameters(parameters, gradients, input, &projected_slope);
-        self.query_key_value.backward_input(parameters, &projected_slope, &mut slope);
+        self.query_key_value.add_input_slope(parameters, &projected_slope, &mut slope);
         slope
     }
 }
@@ -459,7 +459,10 @@ fn masked(
 }
 
 fn add(sums: &mut [f32], values: &[f32]) {
-    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    const BLOCK: usize = 1 << 14;
+    sums.par_chunks_mut(BLOCK)
+        .zip(values.par_chunks(BLOCK))
+        .for_each(|(sums, values)| add_rows(sums, values));
 }
 
 /// Moves named tensors of exactly the shape asked for into the parameters.

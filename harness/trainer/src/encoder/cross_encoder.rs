@@ -15,6 +15,7 @@ use scorer::tokens::PairTokens;
 use scorer::weights::Weights;
 
 use super::bert::{Bert, Sequence, Tape};
+use super::buffers::Buffer;
 use super::dropout::{Dropout, Site};
 use super::linear::Linear;
 use super::parameters::{Gradients, Handle, Parameters};
@@ -119,7 +120,7 @@ impl CrossEncoder {
             at += sequence.ids.len();
         }
         drop(hidden);
-        let mut pooled = self.pooler.forward(parameters, &first);
+        let mut pooled = self.pooler.forward(parameters, &first).to_vec();
         pooled.iter_mut().for_each(|x| *x = libm::tanhf(*x));
         let mut dropped = pooled.clone();
         self.drop(dropout, sequences, &mut dropped);
@@ -168,10 +169,10 @@ impl CrossEncoder {
         self.drop(dropout, sequences, &mut pooled_slope);
         pooled_slope.iter_mut().zip(&pooled).for_each(|(slope, p)| *slope *= 1.0 - p * p);
         self.pooler.backward_parameters(parameters, gradients, &first, &pooled_slope);
-        let mut first_slope = vec![0.0; first.len()];
-        self.pooler.backward_input(parameters, &pooled_slope, &mut first_slope);
+        let first_slope = self.pooler.input_slope(parameters, &pooled_slope);
         let tokens: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
-        let mut hidden_slope = vec![0.0; tokens * self.width];
+        let mut hidden_slope = Buffer::stale(tokens * self.width);
+        hidden_slope.fill(0.0);
         let mut at = 0;
         for (sequence, slope) in sequences.iter().zip(first_slope.chunks_exact(self.width)) {
             hidden_slope[at * self.width..][..self.width].copy_from_slice(slope);

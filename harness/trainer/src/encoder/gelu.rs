@@ -9,14 +9,17 @@
 use rayon::prelude::*;
 use scorer::encoder::bert::{erf, exp_of_negative};
 
+use super::buffers::Buffer;
 use super::vectorized::vectorized;
 
 /// Values handed to one thread at a time.
 const BLOCK: usize = 1 << 14;
 
-/// Replaces each `x` by `y`.
-pub fn gelu(values: &mut [f32]) {
-    values.par_chunks_mut(BLOCK).for_each(gelu_block);
+/// `y` of each `x`.
+pub fn gelu(values: &[f32]) -> Buffer {
+    let mut output = Buffer::stale(values.len());
+    output.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).for_each(|(y, x)| gelu_block(y, x));
+    output
 }
 
 /// Takes `y` of `inputs`, and multiplies each of `slopes` (d loss / d y) by dy/dx.
@@ -30,9 +33,9 @@ fn distribution(x: f32) -> f32 {
 }
 
 vectorized! {
-    fn gelu_block(values: &mut [f32]) {
-        for value in values {
-            *value *= distribution(*value);
+    fn gelu_block(output: &mut [f32], values: &[f32]) {
+        for (y, x) in output.iter_mut().zip(values) {
+            *y = *x * distribution(*x);
         }
     }
 }
@@ -57,11 +60,7 @@ mod tests {
     fn the_slope_is_that_of_the_value() {
         for step in -60..=60 {
             let x = step as f32 * 0.1;
-            let value = |x: f32| {
-                let mut values = [x];
-                gelu(&mut values);
-                f64::from(values[0])
-            };
+            let value = |x: f32| f64::from(gelu(&[x])[0]);
             let difference = (value(x + 0.01) - value(x - 0.01)) / 0.02;
             let (mut inputs, mut slopes) = ([x], [1.0]);
             gelu_backward(&mut inputs, &mut slopes);

@@ -10,8 +10,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
+use super::buffers::Buffer;
 use super::norm::add_rows;
 use super::parameters::{Gradients, Handle, Parameters};
 use super::product::{Target, View, product};
@@ -48,13 +47,12 @@ pub struct Adapter {
 
 impl Linear {
     /// `y` for the rows of `input`.
-    pub fn forward(&self, parameters: &Parameters, input: &[f32]) -> Vec<f32> {
+    pub fn forward(&self, parameters: &Parameters, input: &[f32]) -> Buffer {
         let rows = input.len() / self.inputs;
-        let mut output = vec![0.0; rows * self.outputs];
-        let bias = parameters.values(self.bias);
-        output.par_chunks_mut(self.outputs).with_min_len(64).for_each(|row| row.copy_from_slice(bias));
+        let mut output = Buffer::stale(rows * self.outputs);
         let input = View::new(input, rows, self.inputs);
-        product(input, self.weight(parameters).transposed(), 1.0, Target::add(&mut output, self.outputs));
+        let target = Target::set_above(parameters.values(self.bias), &mut output, self.outputs);
+        product(input, self.weight(parameters).transposed(), 1.0, target);
         for adapter in &self.adapters {
             let (down, up) = adapter.maps(parameters, self.inputs);
             let low = adapter.low(input, down, rows);
@@ -100,11 +98,24 @@ impl Linear {
         }
     }
 
+    /// d loss / d x.
+    pub fn input_slope(&self, parameters: &Parameters, slope: &[f32]) -> Buffer {
+        let mut input_slope = Buffer::stale(slope.len() / self.outputs * self.inputs);
+        let dy = View::new(slope, slope.len() / self.outputs, self.outputs);
+        product(dy, self.weight(parameters), 1.0, Target::set(&mut input_slope, self.inputs));
+        self.add_adapters_input_slope(parameters, slope, &mut input_slope);
+        input_slope
+    }
+
     /// Adds d loss / d x to `input_slope`.
-    pub fn backward_input(&self, parameters: &Parameters, slope: &[f32], input_slope: &mut [f32]) {
-        let rows = slope.len() / self.outputs;
-        let dy = View::new(slope, rows, self.outputs);
+    pub fn add_input_slope(&self, parameters: &Parameters, slope: &[f32], input_slope: &mut [f32]) {
+        let dy = View::new(slope, slope.len() / self.outputs, self.outputs);
         product(dy, self.weight(parameters), 1.0, Target::add(input_slope, self.inputs));
+        self.add_adapters_input_slope(parameters, slope, input_slope);
+    }
+
+    fn add_adapters_input_slope(&self, parameters: &Parameters, slope: &[f32], input_slope: &mut [f32]) {
+        let rows = slope.len() / self.outputs;
         for adapter in &self.adapters {
             let (down, up) = adapter.maps(parameters, self.inputs);
             let dy =

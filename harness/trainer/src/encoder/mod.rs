@@ -7,6 +7,7 @@
 
 pub mod attention;
 pub mod bert;
+mod buffers;
 mod cross_encoder;
 pub mod dropout;
 pub mod gelu;
@@ -36,6 +37,8 @@ use serde_json::{Value, json};
 
 use crate::error::{Result, TrainerError};
 use bert::{Adaptation, Bert, Sequence, Tape};
+use buffers::Buffer;
+pub(crate) use buffers::release as release_buffers;
 use cross_encoder::{CrossEncoder, HeadTape, Start};
 use dropout::Dropout;
 use parameters::{Gradients, Parameters};
@@ -338,7 +341,7 @@ impl Model {
             Network::Bert { bert, pooling, .. } => {
                 let (hidden, tape) = bert.forward(&self.parameters, &sequences(texts, chunk), dropout, keep);
                 let mut vectors = vec![0.0; chunk.len() * width];
-                let mut rest = hidden.as_slice();
+                let mut rest = &*hidden;
                 for (vector, &at) in vectors.chunks_exact_mut(width).zip(chunk) {
                     let (own, others) = rest.split_at(texts[at].ids.len() * width);
                     pooling.pool(own, vector);
@@ -380,8 +383,8 @@ impl Model {
             (Network::StaticTable(table), _) => table.backward(gradients, &own(texts, chunk), &slope),
             (Network::Bert { bert, pooling, .. }, Some(tape)) => {
                 let tokens: usize = chunk.iter().map(|&at| texts[at].ids.len()).sum();
-                let mut hidden = vec![0.0; tokens * width];
-                let mut rest = hidden.as_mut_slice();
+                let mut hidden = Buffer::stale(tokens * width);
+                let mut rest = &mut *hidden;
                 for (slope, &at) in slope.chunks_exact(width).zip(chunk) {
                     let (own, others) = rest.split_at_mut(texts[at].ids.len() * width);
                     pooling.spread(slope, own);

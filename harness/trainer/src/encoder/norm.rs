@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::buffers::Buffer;
 use super::parameters::{Gradients, Handle, Parameters};
 use super::vectorized::{lane_sum, vectorized};
 
@@ -25,17 +26,17 @@ pub struct Norm {
 }
 
 /// What a norm's backward needs of its forward; the output can be had from it too.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Normed {
     /// `x^`, `rows x columns`.
-    pub standard: Vec<f32>,
+    pub standard: Buffer,
     /// `1 / s`, one per row.
     pub inverse_deviation: Vec<f32>,
 }
 
 impl Norm {
     /// Standardises the rows of `sums`, which become [`Normed::standard`].
-    pub fn forward(&self, mut sums: Vec<f32>, columns: usize) -> Normed {
+    pub fn forward(&self, mut sums: Buffer, columns: usize) -> Normed {
         let mut inverse_deviation = vec![0.0; sums.len() / columns];
         let blocks = sums.par_chunks_mut(ROWS * columns).zip(inverse_deviation.par_chunks_mut(ROWS));
         blocks.for_each(|(rows, inverse)| standardize(rows, inverse, columns, self.epsilon));
@@ -43,10 +44,12 @@ impl Norm {
     }
 
     /// `y` of what [`Norm::forward`] gave.
-    pub fn scale(&self, parameters: &Parameters, normed: &Normed) -> Vec<f32> {
+    pub fn scale(&self, parameters: &Parameters, normed: &Normed) -> Buffer {
         let (weight, bias) = (parameters.values(self.weight), parameters.values(self.bias));
-        let mut output = normed.standard.clone();
-        output.par_chunks_mut(ROWS * weight.len()).for_each(|rows| scale_rows(rows, weight, bias));
+        let block = ROWS * weight.len();
+        let mut output = Buffer::stale(normed.standard.len());
+        let blocks = output.par_chunks_mut(block).zip(normed.standard.par_chunks(block));
+        blocks.for_each(|(rows, standard)| scale_rows(rows, standard, weight, bias));
         output
     }
 
@@ -76,8 +79,8 @@ impl Norm {
 vectorized! {
     fn standardize(rows: &mut [f32], inverse: &mut [f32], columns: usize, epsilon: f32) {
         for (row, inverse) in rows.chunks_exact_mut(columns).zip(inverse) {
-            let mean = lane_sum(columns, |at| row[at]) / columns as f32;
-            let variance = lane_sum(columns, |at| (row[at] - mean) * (row[at] - mean)) / columns as f32;
+            let mean = lane_sum([row], |[value]| value) / columns as f32;
+            let variance = lane_sum([row], |[value]| (value - mean) * (value - mean)) / columns as f32;
             *inverse = 1.0 / (variance + epsilon).sqrt();
             for value in row.iter_mut() {
                 *value = (*value - mean) * *inverse;
@@ -87,10 +90,11 @@ vectorized! {
 }
 
 vectorized! {
-    fn scale_rows(rows: &mut [f32], weight: &[f32], bias: &[f32]) {
-        for row in rows.chunks_exact_mut(weight.len()) {
-            for ((value, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
-                *value = *value * *weight + *bias;
+    fn scale_rows(rows: &mut [f32], standard: &[f32], weight: &[f32], bias: &[f32]) {
+        let columns = weight.len();
+        for (row, standard) in rows.chunks_exact_mut(columns).zip(standard.chunks_exact(columns)) {
+            for (((value, standard), weight), bias) in row.iter_mut().zip(standard).zip(weight).zip(bias) {
+                *value = *standard * *weight + *bias;
             }
         }
     }
@@ -103,8 +107,8 @@ vectorized! {
             for (value, weight) in dy.iter_mut().zip(weight) {
                 *value *= *weight;
             }
-            let mean = lane_sum(columns, |at| dy[at]) / columns as f32;
-            let along = lane_sum(columns, |at| dy[at] * standard[at]) / columns as f32;
+            let mean = lane_sum([dy], |[value]| value) / columns as f32;
+            let along = lane_sum([dy, standard], |[value, standard]| value * standard) / columns as f32;
             for (value, standard) in dy.iter_mut().zip(standard) {
                 *value = (*value - mean - *standard * along) * *inverse;
             }

@@ -1,5 +1,7 @@
 //! Named tensors that training changes (or, frozen, does not), and their gradients.
 
+use super::vectorized::{LANES, vectorized};
+
 /// A tensor's place among the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handle(usize);
@@ -119,8 +121,20 @@ impl Gradients {
 
     /// The length of all gradients as one vector, in f64.
     pub fn norm(&self) -> f64 {
-        let squares =
-            |gradient: &Vec<f32>| gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-        self.0.iter().map(squares).sum::<f64>().sqrt()
+        self.0.iter().map(|gradient| sum_of_squares(gradient)).sum::<f64>().sqrt()
+    }
+}
+
+vectorized! {
+    /// The sum of the squares in f64, in partial sums that are added in their order.
+    fn sum_of_squares(values: &[f32]) -> f64 {
+        let mut sums = [0.0f64; LANES];
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (sum, value) in sums.iter_mut().zip(chunk) {
+                *sum += f64::from(*value) * f64::from(*value);
+            }
+        }
+        sums.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>()
     }
 }

@@ -1,22 +1,17 @@
-//! Products of f32 matrices by the crate `gemm`, behind bounds that are checked.
+//! Products of f32 matrices by [`kernels::product`], over views whose shapes the network's own bookkeeping makes fit.
 //!
-//! Nearly four fifths of a training step on one core are its inner loop (`perf record` of the example `training_step`), so a
-//! step is as fast as this product: see `benchmarks/record/*/*-training-step.csv` for where that stands beside PyTorch.
-//!
-//! Work is split over rows and columns of the result and never over the inner dimension, so the bits do not depend on the
-//! number of threads (tested).
+//! Most of a training step is its inner loop (`perf record` of the example `training_step`), so a step is nearly as
+//! fast as this product: see `benchmarks/record/*/*-training-step.csv` for where that stands beside PyTorch.
 
-use gemm::Parallelism;
+use kernels::product::{self, Base, Operand};
+use kernels::{Device, Matrix};
 
-/// A matrix read where it lies: value `(i, j)` is `values[i * row_stride + j * column_stride]`.
+/// What a shape that does not fit is: an error of this crate, never of its input.
+const FITS: &str = "shapes of one network fit";
+
+/// A matrix read where it lies.
 #[derive(Clone, Copy)]
-pub struct View<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
-}
+pub struct View<'a>(Operand<'a>);
 
 impl<'a> View<'a> {
     /// `rows x columns`, row after row.
@@ -26,78 +21,47 @@ impl<'a> View<'a> {
 
     /// `rows x columns` whose rows start `row_stride` values apart.
     pub fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        assert!(rows == 0 || (rows - 1) * row_stride + columns <= values.len(), "a view beyond its values");
-        Self { values, rows, columns, row_stride, column_stride: 1 }
+        Self(Matrix::with_stride("a view", values, rows, columns, row_stride).expect(FITS).into())
     }
 
     /// The transpose, without moving anything.
     pub fn transposed(self) -> Self {
-        let Self { values, rows, columns, row_stride, column_stride } = self;
-        Self { values, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
+        Self(self.0.transposed())
     }
 }
 
 /// A matrix written to, row after row, rows `stride` values apart.
-pub struct Target<'a> {
-    values: &'a mut [f32],
-    stride: usize,
-    keep: bool,
-}
+pub struct Target<'a>(product::Target<'a>);
 
 impl<'a> Target<'a> {
     /// Overwrites `values`.
     pub fn set(values: &'a mut [f32], stride: usize) -> Self {
-        Self { values, stride, keep: false }
+        Self(product::Target { values, stride, base: Base::Zero })
     }
 
     /// Adds to `values`.
     pub fn add(values: &'a mut [f32], stride: usize) -> Self {
-        Self { values, stride, keep: true }
+        Self(product::Target { values, stride, base: Base::Target })
+    }
+
+    /// Overwrites `values` with the product and `row` on top of each of its rows.
+    pub fn set_above(row: &'a [f32], values: &'a mut [f32], stride: usize) -> Self {
+        Self(product::Target { values, stride, base: Base::Row(row) })
     }
 }
 
 /// `target (+)= factor * left right` on all threads.
 pub fn product(left: View, right: View, factor: f32, target: Target) {
-    multiply(left, right, factor, target, Parallelism::Rayon(0));
+    multiply(left, right, factor, target, 0);
 }
 
 /// [`product`] on the calling thread, for small matrices that are many.
 pub fn small_product(left: View, right: View, factor: f32, target: Target) {
-    multiply(left, right, factor, target, Parallelism::None);
+    multiply(left, right, factor, target, 1);
 }
 
-fn multiply(left: View, right: View, factor: f32, target: Target, parallelism: Parallelism) {
-    let (rows, inner, columns) = (left.rows, left.columns, right.columns);
-    assert_eq!(inner, right.rows, "inner dimensions");
-    if rows == 0 || columns == 0 {
-        return;
-    }
-    assert!(target.stride >= columns && (rows - 1) * target.stride + columns <= target.values.len());
-    // SAFETY: the views were checked against their slices when they were made, the target just now; a mutable slice
-    // overlaps no other.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            inner,
-            target.values.as_mut_ptr(),
-            1,
-            target.stride as isize,
-            target.keep,
-            left.values.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.values.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            1.0,
-            factor,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+fn multiply(left: View, right: View, factor: f32, target: Target, threads: usize) {
+    product::product(left.0, right.0, factor, target.0, Device::auto(), threads).expect(FITS);
 }
 
 #[cfg(test)]

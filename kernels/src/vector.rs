@@ -7,10 +7,10 @@
 use crate::device::InstructionSet;
 
 /// A register full of `f32`.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// How many values it holds.
     const LANES: usize;
-    /// Rows of the register tile in [`super::product`]: as many as leave no accumulator spilled.
+    /// Rows of the register tile in [`crate::product`]: as many as leave no accumulator spilled.
     const TILE_ROWS: usize;
 
     /// # Safety
@@ -49,6 +49,35 @@ pub(super) trait Vector: Copy {
     /// # Safety
     /// The instructions must exist.
     unsafe fn scale(self, exponent: Self) -> Self;
+
+    /// Writes the transpose of a square of `LANES x LANES` values, whose rows are `stride` values apart, in rows
+    /// `to_stride` values apart.
+    /// # Safety
+    /// The instructions must exist, `from` must be readable and `to` writable for such a square, and neither overlaps the
+    /// other.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: by this function's contract.
+                unsafe { *to.add(column * to_stride + row) = *from.add(row * stride + column) }
+            }
+        }
+    }
+
+    /// Asks for the cache line at `at`, which need not be readable; nothing where there is no such instruction.
+    /// # Safety
+    /// The instructions must exist.
+    #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch touches nothing that a program could see, and x86-64 always has it.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
 }
 
 /// `e^x` in every lane: at most [`EXP_MAX_ULP`] units in the last place from the exact value, 0 below -104,
@@ -60,7 +89,7 @@ pub(super) trait Vector: Copy {
 /// # Safety
 /// The instructions of `V` must exist.
 #[inline(always)]
-pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
+pub(crate) unsafe fn exp<V: Vector>(x: V) -> V {
     // SAFETY: the caller has the instructions; nothing here touches memory.
     unsafe {
         let x = x.max(V::splat(-104.0)).min(V::splat(89.5));
@@ -81,11 +110,11 @@ pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
 /// The largest error of [`exp`] in units in the last place, over every instruction set; the tests hold it to
 /// this.
 #[cfg(test)]
-pub(super) const EXP_MAX_ULP: f64 = 2.0;
+pub(crate) const EXP_MAX_ULP: f64 = 2.0;
 
 /// Eight lanes in plain Rust: what Neon and wasm simd128 builds (and Miri) run; the compiler vectorises it.
 #[derive(Clone, Copy)]
-pub(super) struct Portable([f32; 8]);
+pub(crate) struct Portable([f32; 8]);
 
 impl Portable {
     #[inline(always)]
@@ -246,6 +275,22 @@ mod x86 {
                 Avx2(_mm256_mul_ps(_mm256_mul_ps(self.0, low), high))
             }
         }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: see above; eight rows of eight values each.
+            unsafe {
+                let mut rows = [_mm256_setzero_ps(); 8];
+                for (row, values) in rows.iter_mut().enumerate() {
+                    *values = _mm256_loadu_ps(from.add(row * stride));
+                }
+                for (column, [low, high]) in quads_256(&rows).into_iter().enumerate() {
+                    let first = _mm256_permute2f128_ps::<0x20>(low, high);
+                    let second = _mm256_permute2f128_ps::<0x31>(low, high);
+                    _mm256_storeu_ps(to.add(column * to_stride), first);
+                    _mm256_storeu_ps(to.add((column + 4) * to_stride), second);
+                }
+            }
+        }
     }
 
     /// Sixteen lanes of AVX-512 F.
@@ -315,14 +360,80 @@ mod x86 {
             // SAFETY: see above.
             Avx512(unsafe { _mm512_scalef_ps(self.0, exponent.0) })
         }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: see above; sixteen rows of sixteen values each.
+            unsafe {
+                let mut rows = [_mm512_setzero_ps(); 16];
+                for (row, values) in rows.iter_mut().enumerate() {
+                    *values = _mm512_loadu_ps(from.add(row * stride));
+                }
+                for (column, [a, b, c, d]) in quads_512(&rows).into_iter().enumerate() {
+                    let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
+                    let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+                    let to = to.add(column * to_stride);
+                    _mm512_storeu_ps(to, _mm512_shuffle_f32x4::<0x88>(even[0], even[1]));
+                    _mm512_storeu_ps(to.add(4 * to_stride), _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]));
+                    _mm512_storeu_ps(to.add(8 * to_stride), _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]));
+                    _mm512_storeu_ps(to.add(12 * to_stride), _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]));
+                }
+            }
+        }
+    }
+
+    /// Of every four rows, columns 0 to 3 of each 128-bit part as registers: column `c` of part `p` in part `p` of
+    /// register `c`.
+    ///
+    /// # Safety
+    /// The processor has AVX.
+    #[inline(always)]
+    unsafe fn quads_256(rows: &[__m256; 8]) -> [[__m256; 2]; 4] {
+        // SAFETY: the instructions, by this function's contract. No closures: they would not be compiled for them.
+        unsafe {
+            let mut quads = [[_mm256_setzero_ps(); 2]; 4];
+            for (quad, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
+                let low = _mm256_castps_pd(_mm256_unpacklo_ps(rows[0], rows[1]));
+                let low_below = _mm256_castps_pd(_mm256_unpacklo_ps(rows[2], rows[3]));
+                let high = _mm256_castps_pd(_mm256_unpackhi_ps(rows[0], rows[1]));
+                let high_below = _mm256_castps_pd(_mm256_unpackhi_ps(rows[2], rows[3]));
+                quads[0][quad] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_below));
+                quads[1][quad] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_below));
+                quads[2][quad] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_below));
+                quads[3][quad] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_below));
+            }
+            quads
+        }
+    }
+
+    /// As [`quads_256`], of sixteen rows.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F.
+    #[inline(always)]
+    unsafe fn quads_512(rows: &[__m512; 16]) -> [[__m512; 4]; 4] {
+        // SAFETY: the instructions, by this function's contract. No closures: they would not be compiled for them.
+        unsafe {
+            let mut quads = [[_mm512_setzero_ps(); 4]; 4];
+            for (quad, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
+                let low = _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1]));
+                let low_below = _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3]));
+                let high = _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1]));
+                let high_below = _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3]));
+                quads[0][quad] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low_below));
+                quads[1][quad] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low_below));
+                quads[2][quad] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high_below));
+                quads[3][quad] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high_below));
+            }
+            quads
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 /// The lanes of one register under `set`.
-pub(super) fn lanes(set: Option<InstructionSet>) -> usize {
+pub(crate) fn lanes(set: Option<InstructionSet>) -> usize {
     match set {
         Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => 16,
         _ => 8,
@@ -334,20 +445,20 @@ pub(super) fn lanes(set: Option<InstructionSet>) -> usize {
 ///
 /// `$generic` must be `#[inline(always)]` and unsafe only for the sake of the instructions.
 macro_rules! for_each_set {
-    ($(#[$attribute:meta])* fn $name:ident = $generic:ident($($argument:ident: $type:ty),* $(,)?)) => {
+    ($(#[$attribute:meta])* $visible:vis fn $name:ident = $generic:ident($($argument:ident: $type:ty),* $(,)?)) => {
         $(#[$attribute])*
-        pub(super) fn $name(set: Option<$crate::device::InstructionSet>, $($argument: $type),*) {
+        $visible fn $name(set: Option<$crate::device::InstructionSet>, $($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             fn avx512($($argument: $type),*) {
                 // SAFETY: this function is only entered where AVX-512 F, BW, DQ and VL are.
-                unsafe { $generic::<$crate::h_infonce::vector::Avx512>($($argument),*) }
+                unsafe { $generic::<$crate::vector::Avx512>($($argument),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($argument: $type),*) {
                 // SAFETY: this function is only entered where AVX2 and FMA are.
-                unsafe { $generic::<$crate::h_infonce::vector::Avx2>($($argument),*) }
+                unsafe { $generic::<$crate::vector::Avx2>($($argument),*) }
             }
             #[cfg(target_arch = "x86_64")]
             {
@@ -369,11 +480,11 @@ macro_rules! for_each_set {
             }
             let _ = set;
             // SAFETY: plain Rust needs no instructions of its own.
-            unsafe { $generic::<$crate::h_infonce::vector::Portable>($($argument),*) }
+            unsafe { $generic::<$crate::vector::Portable>($($argument),*) }
         }
     };
 }
-pub(super) use for_each_set;
+pub(crate) use for_each_set;
 
 #[cfg(test)]
 mod tests {
