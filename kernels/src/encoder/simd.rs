@@ -556,7 +556,13 @@ unsafe fn linear_body<D: Product, const P: usize, const R: usize, const GELU: bo
             let outputs = outputs[row * columns..].chunks_exact_mut(columns);
             let rows = sums.0.chunks_exact(tile).zip(&row_scales[row..row + count]).zip(outputs);
             for ((sums, row_scale), outputs) in rows {
-                finish::<GELU>(sums, scales, *row_scale, bias, &mut outputs[first..first + used]);
+                let outputs = &mut outputs[first..first + used];
+                if D::ROWS == 1 && used == tile {
+                    let (sums, outputs) = (&sums[..P * D::LANES], &mut outputs[..P * D::LANES]);
+                    finish::<GELU, true>(sums, scales, *row_scale, bias, outputs);
+                } else {
+                    finish::<GELU, false>(sums, scales, *row_scale, bias, outputs);
+                }
             }
         }
     }
@@ -565,13 +571,26 @@ unsafe fn linear_body<D: Product, const P: usize, const R: usize, const GELU: bo
 /// Elements that [`finish`] takes at once where there are as many; divides every tile.
 const FINISHED: usize = 8;
 
-/// Sums to outputs, as many as there are of these.
+/// Sums to outputs, as many as there are of these; `WHOLE` where all slices are of a length that the compiler knows.
 #[inline(always)]
-fn finish<const GELU: bool>(sums: &[i32], scales: &[f32], row_scale: f32, bias: &[f32], outputs: &mut [f32]) {
+fn finish<const GELU: bool, const WHOLE: bool>(
+    sums: &[i32],
+    scales: &[f32],
+    row_scale: f32,
+    bias: &[f32],
+    outputs: &mut [f32],
+) {
     let value = |sum, scale, bias| {
         let value = math::dequantize(sum, scale, row_scale, bias);
         if GELU { math::gelu(value) } else { value }
     };
+    if WHOLE {
+        let inputs = sums.iter().zip(scales).zip(bias);
+        return outputs
+            .iter_mut()
+            .zip(inputs)
+            .for_each(|(y, ((&sum, &scale), &bias))| *y = value(sum, scale, bias));
+    }
     let (whole, rest) = outputs.as_chunks_mut::<FINISHED>();
     let sums = sums.as_chunks::<FINISHED>().0.iter();
     let mut inputs = sums.zip(scales.as_chunks::<FINISHED>().0).zip(bias.as_chunks::<FINISHED>().0);
@@ -683,25 +702,20 @@ unsafe fn multiply<D: Product, const P: usize, const R: usize>(
             }
         }
         let (mut codes, mut panels, mut left) = (codes, panels, groups);
-        let step = |totals: &mut [[D::Sums; P]; R], codes: *const D::Code, panels: *const D::Weight| {
-            let mut weights = [D::load_weights(panels); P];
-            for (p, weights) in weights.iter_mut().enumerate().skip(1) {
-                let output = p * D::LANES;
-                let panel = panels.add(output / D::PANEL * D::PANEL * stride);
-                *weights = D::load_weights(panel.add(output % D::PANEL * D::GROUP));
+        if D::ROWS == 1 {
+            for group in 0..groups {
+                let (codes, panels) = (codes.add(group * D::GROUP), panels.add(group * D::PANEL * D::GROUP));
+                multiply_group::<D, P, R>(&mut totals, codes, panels, stride);
             }
-            for (r, totals) in totals.iter_mut().enumerate() {
-                let codes = D::splat_codes(codes.add(r * if D::ROWS == 1 { stride } else { D::GROUP }));
-                for p in 0..P {
-                    totals[p] = D::add_products(totals[p], codes, weights[p]);
-                }
-            }
-        };
+            left = 0;
+        }
         // Four steps a turn. That each may be the last keeps a compiler of WebAssembly from reading ahead for all four,
         // which would push sums out of their registers.
         'groups: while left > 0 {
             for at in 0..UNROLLED {
-                step(&mut totals, codes.add(at * D::ROWS * D::GROUP), panels.add(at * D::PANEL * D::GROUP));
+                let (codes, panels) =
+                    (codes.add(at * D::ROWS * D::GROUP), panels.add(at * D::PANEL * D::GROUP));
+                multiply_group::<D, P, R>(&mut totals, codes, panels, stride);
                 left -= 1;
                 if left == 0 {
                     break 'groups;
@@ -713,6 +727,34 @@ unsafe fn multiply<D: Product, const P: usize, const R: usize>(
         for (r, totals) in totals.iter().enumerate() {
             for (p, total) in totals.iter().enumerate() {
                 D::store_sums(*total, sums.add(r * sums_stride + p * D::LANES));
+            }
+        }
+    }
+}
+
+/// One group of inputs of a tile. (A closure would be compiled without the instruction set.)
+///
+/// # Safety
+/// As [`multiply`], of one group.
+#[inline(always)]
+unsafe fn multiply_group<D: Product, const P: usize, const R: usize>(
+    totals: &mut [[D::Sums; P]; R],
+    codes: *const D::Code,
+    panels: *const D::Weight,
+    stride: usize,
+) {
+    // SAFETY: the pointers stay within what this function's contract gives.
+    unsafe {
+        let mut weights = [D::load_weights(panels); P];
+        for (p, weights) in weights.iter_mut().enumerate().skip(1) {
+            let output = p * D::LANES;
+            let panel = panels.add(output / D::PANEL * D::PANEL * stride);
+            *weights = D::load_weights(panel.add(output % D::PANEL * D::GROUP));
+        }
+        for (r, totals) in totals.iter_mut().enumerate() {
+            let codes = D::splat_codes(codes.add(r * if D::ROWS == 1 { stride } else { D::GROUP }));
+            for p in 0..P {
+                totals[p] = D::add_products(totals[p], codes, weights[p]);
             }
         }
     }
