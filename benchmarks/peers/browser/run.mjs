@@ -15,11 +15,15 @@ const { values: flags } = parseArgs({
     lengths: { type: "string", default: "32,128,256" },
     rounds: { type: "string", default: "7" },
     first: { type: "string" },
+    short: { type: "string", default: fileURLToPath(new URL("../../../datasets/sample/corpus.jsonl", import.meta.url)) },
   },
 });
 
 /** Texts encoded at once. */
 const TEXTS = 8;
+/** Short texts that the static encoder is timed over, and the words of each. */
+const SHORT_TEXTS = 6000;
+const SHORT_WORDS = 6;
 /** How close the vectors must be before a time counts. */
 const LEAST_COSINE = 0.95;
 /** Words that are one token each. */
@@ -36,9 +40,13 @@ function textsOf(length, count) {
 }
 
 async function graded() {
+  return gradedWith(flags.bundle);
+}
+
+async function gradedWith(bundle) {
   const { Scorer, load } = await import(pathToFileURL(join(resolve(flags.package), "node.js")));
   await load();
-  const scorer = new Scorer(readFileSync(flags.bundle));
+  const scorer = new Scorer(readFileSync(bundle));
   return (texts) => scorer.encode(texts, "document");
 }
 
@@ -86,6 +94,16 @@ async function cpuSeconds(work) {
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const digits = (value) => value.toFixed(value < 10 ? 2 : 1);
 
+const HEAD = "what,tokens,unit,graded,onnxruntime_web,ratio_min,ratio_median,ratio_max,least_cosine";
+
+/** A line of the table; `ratios` are times of the peer over ours. */
+function line(what, tokens, unit, sides, ratios, cosine) {
+  const sorted = [...ratios].sort((a, b) => a - b);
+  const spread = sorted.length ? [sorted[0], median(sorted), sorted.at(-1)].map(digits) : ["", "", ""];
+  const [ours, theirs] = sides.map((side) => (side === undefined ? "" : digits(side)));
+  console.log([what, tokens, unit, ours, theirs ?? "", ...spread, cosine === undefined ? "" : digits(cosine)].join(","));
+}
+
 /** In a process of its own: from the first import to the first vector. */
 async function first(name) {
   const begun = performance.now();
@@ -105,7 +123,6 @@ function leastCosine(left, right) {
 
 async function throughput(rounds) {
   const [ours, theirs] = [await graded(), await onnxruntime()];
-  console.log("tokens,graded_per_second,onnxruntime_web_per_second,ratio_min,ratio_median,ratio_max,least_cosine");
   for (const length of flags.lengths.split(",").map(Number)) {
     const texts = textsOf(length, TEXTS);
     const cosine = leastCosine(ours(texts), await theirs(texts));
@@ -115,14 +132,11 @@ async function throughput(rounds) {
       times.push([await cpuSeconds(() => ours(texts)), await cpuSeconds(() => theirs(texts))]);
     }
     const rates = [0, 1].map((side) => TEXTS / median(times.map((pair) => pair[side])));
-    const ratios = times.map(([our, their]) => their / our).sort((a, b) => a - b);
-    const said = [...rates, ratios[0], median(ratios), ratios.at(-1), cosine].map(digits);
-    console.log([length, ...said].join(","));
+    line("encode", length, "texts/s", rates, times.map(([our, their]) => their / our), cosine);
   }
 }
 
 function firstScores(rounds) {
-  console.log("first_vector,graded_seconds,onnxruntime_web_seconds,ratio_min,ratio_median,ratio_max");
   const once = (name) => {
     const done = spawnSync(process.execPath, [...process.argv.slice(1), "--first", name], { encoding: "utf8" });
     if (done.status !== 0) throw new Error(done.stderr);
@@ -131,14 +145,29 @@ function firstScores(rounds) {
   const times = Array.from({ length: rounds }, () => Object.keys(entrants).map(once));
   for (const clock of ["cpu", "wall"]) {
     const sides = [0, 1].map((side) => median(times.map((pair) => pair[side][clock])));
-    const ratios = times.map(([our, their]) => their[clock] / our[clock]).sort((a, b) => a - b);
-    console.log([clock, ...[...sides, ratios[0], median(ratios), ratios.at(-1)].map(digits)].join(","));
+    line("first vector", 32, `${clock} seconds`, sides, times.map(([our, their]) => their[clock] / our[clock]));
   }
+}
+
+/** The embedded bundle over short texts, the sample's documents in pieces of some words; it has no peer here. */
+async function staticTexts(rounds) {
+  const encode = await gradedWith(join(resolve(flags.package), "embedded.bundle"));
+  const documents = readFileSync(flags.short, "utf8").trim().split("\n").map((text) => JSON.parse(text).text);
+  const pieces = documents.flatMap((text) => text.split(/\s+/).map((_, at, words) =>
+    (at % SHORT_WORDS ? undefined : words.slice(at, at + SHORT_WORDS).join(" "))).filter((piece) => piece));
+  const texts = Array.from({ length: SHORT_TEXTS }, (_, at) => pieces[at % pieces.length]);
+  encode(texts);
+  const times = [];
+  for (let round = 0; round < rounds; round++) times.push(await cpuSeconds(() => encode(texts)));
+  line("static", "", "texts/s", [SHORT_TEXTS / median(times)], []);
 }
 
 if (flags.first) {
   await first(flags.first);
 } else {
-  await throughput(Number(flags.rounds));
-  firstScores(Number(flags.rounds));
+  const rounds = Number(flags.rounds);
+  console.log(HEAD);
+  await throughput(rounds);
+  firstScores(rounds);
+  await staticTexts(rounds);
 }

@@ -1,13 +1,15 @@
 //! Weights laid out for vector instructions, and the integer products of each instruction set.
 //!
-//! Outputs lie in panels of [`PANEL`]: group of inputs after group of inputs, in each group the sixteen outputs one after
-//! the other, in each output the group's codes. Registers of any width then read a group's outputs in sequence. Inputs
-//! are filled up with zero codes to whole groups, outputs to whole [`TILE`]s.
+//! Outputs lie in panels of [`Product::PANEL`]: group of inputs after group of inputs, in each group the panel's outputs one
+//! after the other, in each output the group's codes. Registers then read a group's outputs in sequence. Inputs are filled
+//! up with zero codes to whole groups, outputs to whole [`TILE`]s.
+//!
+//! Rows of codes lie in blocks of [`Product::ROWS`], in the same way: group after group, in each group the block's rows.
+//! Blocks of one are plain rows. Larger ones let a tile read all its codes from one pointer at constant distances, which
+//! WebAssembly has in its loads; a pointer per row would cost it an addition per load.
 
 use super::Linear;
 
-/// Outputs of a panel.
-pub(super) const PANEL: usize = 16;
 /// Outputs are filled up to a multiple of this: the widest tile.
 pub(super) const TILE: usize = 32;
 
@@ -21,6 +23,10 @@ pub(super) trait Product: Copy + 'static {
     const LANES: usize;
     /// Inputs whose products are added at once.
     const GROUP: usize;
+    /// Outputs of a panel.
+    const PANEL: usize;
+    /// Rows of a block of codes; where they are more than one, a tile is such a block.
+    const ROWS: usize;
     /// Added to a code before it is stored, for instructions that multiply unsigned codes.
     const OFFSET: i32;
     /// A stored code.
@@ -48,6 +54,16 @@ pub(super) trait Product: Copy + 'static {
     unsafe fn splat_codes(codes: *const Self::Code) -> Self::Codes;
     /// Adds to each lane the sum of its group's products.
     unsafe fn add_products(sums: Self::Sums, codes: Self::Codes, weights: Self::Weights) -> Self::Sums;
+    /// Lays [`Product::ROWS`] rows of codes, one after the other, out as a block of the same length.
+    fn interleave(rows: &[Self::Code], block: &mut [Self::Code]) {
+        let stride = rows.len() / Self::ROWS;
+        for (row, codes) in rows.chunks_exact(stride).enumerate() {
+            for (input, code) in codes.iter().enumerate() {
+                let group = input / Self::GROUP * Self::ROWS + row;
+                block[group * Self::GROUP + input % Self::GROUP] = *code;
+            }
+        }
+    }
 }
 
 /// Values that start on a cache line, so that no register straddles two.
@@ -110,7 +126,7 @@ impl<D: Product> PackedLinear<D> {
         let mut start = vec![0; padded];
         for (output, row) in linear.codes.chunks_exact(inputs).enumerate() {
             for (input, &weight) in row.iter().enumerate() {
-                panels[place(output, input, groups, D::GROUP)] = D::weight(weight);
+                panels[place::<D>(output, input, groups)] = D::weight(weight);
                 start[output] -= D::OFFSET * i32::from(weight);
             }
         }
@@ -135,11 +151,18 @@ impl<D: Product> PackedLinear<D> {
 
 /// Where a weight lies.
 #[inline(always)]
-pub(super) fn place(output: usize, input: usize, groups: usize, group: usize) -> usize {
-    ((output / PANEL * groups + input / group) * PANEL + output % PANEL) * group + input % group
+pub(super) fn place<D: Product>(output: usize, input: usize, groups: usize) -> usize {
+    ((output / D::PANEL * groups + input / D::GROUP) * D::PANEL + output % D::PANEL) * D::GROUP
+        + input % D::GROUP
 }
 
-/// Plain Rust, four sums at a time: for NEON, and on every machine in the tests.
+/// Room for the codes of that many rows.
+pub(super) fn codes_of<D: Product>(rows: usize, inputs: usize) -> usize {
+    rows.next_multiple_of(D::ROWS) * inputs.next_multiple_of(D::GROUP)
+}
+
+/// Plain Rust, four sums at a time, in blocks of rows: for targets without instructions of their own here, and on every
+/// machine in the tests.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
@@ -148,6 +171,8 @@ pub(super) struct Portable;
 impl Product for Portable {
     const LANES: usize = 4;
     const GROUP: usize = 2;
+    const PANEL: usize = 16;
+    const ROWS: usize = 2;
     const OFFSET: i32 = 0;
     type Code = i16;
     type Weight = i16;
@@ -194,7 +219,7 @@ impl Product for Portable {
 /// 16-bit codes by 16-bit weights, two products a lane.
 #[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
 macro_rules! pairs {
-    ($(#[$about:meta])* $name:ident, $lanes:literal, $register:ty, $load:ident($from:ty), $store:ident, $splat:ident, $multiply:expr) => {
+    ($(#[$about:meta])* $name:ident, $lanes:literal in $panel:literal, $rows:literal, $register:ty, $load:ident($from:ty), $store:ident, $splat:ident, $multiply:expr $(, $interleave:expr)?) => {
         $(#[$about])*
         #[derive(Clone, Copy)]
         pub(in crate::encoder) struct $name;
@@ -202,6 +227,8 @@ macro_rules! pairs {
         impl Product for $name {
             const LANES: usize = $lanes;
             const GROUP: usize = 2;
+            const PANEL: usize = $panel;
+            const ROWS: usize = $rows;
             const OFFSET: i32 = 0;
             type Code = i16;
             type Weight = i16;
@@ -237,6 +264,12 @@ macro_rules! pairs {
                 // SAFETY: the instructions and two values are there, by the trait's contract.
                 unsafe { $splat(codes.cast::<i32>().read_unaligned()) }
             }
+            $(
+                #[inline(always)]
+                fn interleave(rows: &[i16], block: &mut [i16]) {
+                    $interleave(rows, block)
+                }
+            )?
             #[inline(always)]
             unsafe fn add_products(sums: $register, codes: $register, weights: $register) -> $register {
                 let multiply: unsafe fn($register, $register, $register) -> $register = $multiply;
@@ -255,15 +288,15 @@ pub(super) mod x86 {
 
     pairs!(
         /// Eight sums.
-        Avx2Pairs, 8, __m256i, _mm256_loadu_si256(__m256i), _mm256_storeu_si256, _mm256_set1_epi32, add_256
+        Avx2Pairs, 8 in 16, 1, __m256i, _mm256_loadu_si256(__m256i), _mm256_storeu_si256, _mm256_set1_epi32, add_256
     );
     pairs!(
         /// Sixteen sums.
-        Avx512Pairs, 16, __m512i, _mm512_loadu_si512(__m512i), _mm512_storeu_si512, _mm512_set1_epi32, add_512
+        Avx512Pairs, 16 in 16, 1, __m512i, _mm512_loadu_si512(__m512i), _mm512_storeu_si512, _mm512_set1_epi32, add_512
     );
     pairs!(
         /// Sixteen sums, product and sum in one instruction.
-        VnniPairs, 16, __m512i, _mm512_loadu_si512(__m512i), _mm512_storeu_si512, _mm512_set1_epi32, add_vnni
+        VnniPairs, 16 in 16, 1, __m512i, _mm512_loadu_si512(__m512i), _mm512_storeu_si512, _mm512_set1_epi32, add_vnni
     );
 
     #[inline(always)]
@@ -291,6 +324,8 @@ pub(super) mod x86 {
     impl Product for VnniQuads {
         const LANES: usize = 16;
         const GROUP: usize = 4;
+        const PANEL: usize = 16;
+        const ROWS: usize = 1;
         const OFFSET: i32 = 128;
         type Code = u8;
         type Weight = i8;
@@ -333,6 +368,131 @@ pub(super) mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon {
+    use core::arch::aarch64::*;
+
+    use super::Product;
+
+    /// 8-bit codes by 8-bit weights: two products, at most 2 x 127 x 127, are added in 16 bits, and two such sums in a lane.
+    /// Every 64-bit Arm has these instructions.
+    #[derive(Clone, Copy)]
+    pub(in crate::encoder) struct NeonQuads;
+
+    impl Product for NeonQuads {
+        const LANES: usize = 4;
+        const GROUP: usize = 4;
+        const PANEL: usize = 16;
+        const ROWS: usize = 1;
+        const OFFSET: i32 = 0;
+        type Code = i8;
+        type Weight = i8;
+        type Sums = int32x4_t;
+        /// The first two weights of each group, and the last two.
+        type Weights = [int8x8_t; 2];
+        /// The same of the codes.
+        type Codes = [int8x8_t; 2];
+
+        #[inline(always)]
+        fn code(code: i32) -> i8 {
+            code as i8
+        }
+        fn weight(weight: i8) -> i8 {
+            weight
+        }
+        #[inline(always)]
+        unsafe fn load_sums(sums: *const i32) -> int32x4_t {
+            // SAFETY: four sums, by the trait's contract.
+            unsafe { vld1q_s32(sums) }
+        }
+        #[inline(always)]
+        unsafe fn store_sums(sums: int32x4_t, to: *mut i32) {
+            // SAFETY: room for four sums, by the trait's contract.
+            unsafe { vst1q_s32(to, sums) }
+        }
+        #[inline(always)]
+        unsafe fn load_weights(weights: *const i8) -> [int8x8_t; 2] {
+            // SAFETY: sixteen weights, by the trait's contract.
+            unsafe {
+                let pairs = vld2_s16(weights.cast());
+                [vreinterpret_s8_s16(pairs.0), vreinterpret_s8_s16(pairs.1)]
+            }
+        }
+        #[inline(always)]
+        unsafe fn splat_codes(codes: *const i8) -> [int8x8_t; 2] {
+            // SAFETY: four codes, by the trait's contract.
+            unsafe {
+                let pair = |at| vreinterpret_s8_s16(vld1_dup_s16(codes.add(at).cast()));
+                [pair(0), pair(2)]
+            }
+        }
+        #[inline(always)]
+        unsafe fn add_products(sums: int32x4_t, codes: [int8x8_t; 2], weights: [int8x8_t; 2]) -> int32x4_t {
+            // SAFETY: every processor of this target has the instructions.
+            unsafe {
+                let products = vmlal_s8(vmull_s8(codes[0], weights[0]), codes[1], weights[1]);
+                vpadalq_s16(sums, products)
+            }
+        }
+    }
+
+    /// 16-bit codes by 16-bit weights, two products a lane.
+    #[derive(Clone, Copy)]
+    pub(in crate::encoder) struct NeonPairs;
+
+    impl Product for NeonPairs {
+        const LANES: usize = 4;
+        const GROUP: usize = 2;
+        const PANEL: usize = 16;
+        const ROWS: usize = 1;
+        const OFFSET: i32 = 0;
+        type Code = i16;
+        type Weight = i16;
+        type Sums = int32x4_t;
+        /// The first weight of each group, and the second.
+        type Weights = [int16x4_t; 2];
+        /// A group, twice.
+        type Codes = int16x4_t;
+
+        #[inline(always)]
+        fn code(code: i32) -> i16 {
+            code as i16
+        }
+        fn weight(weight: i8) -> i16 {
+            weight.into()
+        }
+        #[inline(always)]
+        unsafe fn load_sums(sums: *const i32) -> int32x4_t {
+            // SAFETY: four sums, by the trait's contract.
+            unsafe { vld1q_s32(sums) }
+        }
+        #[inline(always)]
+        unsafe fn store_sums(sums: int32x4_t, to: *mut i32) {
+            // SAFETY: room for four sums, by the trait's contract.
+            unsafe { vst1q_s32(to, sums) }
+        }
+        #[inline(always)]
+        unsafe fn load_weights(weights: *const i16) -> [int16x4_t; 2] {
+            // SAFETY: eight weights, by the trait's contract.
+            let pairs = unsafe { vld2_s16(weights) };
+            [pairs.0, pairs.1]
+        }
+        #[inline(always)]
+        unsafe fn splat_codes(codes: *const i16) -> int16x4_t {
+            // SAFETY: two codes, by the trait's contract.
+            unsafe { vreinterpret_s16_s32(vld1_dup_s32(codes.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn add_products(sums: int32x4_t, codes: int16x4_t, weights: [int16x4_t; 2]) -> int32x4_t {
+            // SAFETY: every processor of this target has the instructions.
+            unsafe {
+                let sums = vmlal_lane_s16::<0>(sums, weights[0], codes);
+                vmlal_lane_s16::<1>(sums, weights[1], codes)
+            }
+        }
+    }
+}
+
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(super) mod wasm {
     use core::arch::wasm32::*;
@@ -341,8 +501,38 @@ pub(super) mod wasm {
 
     pairs!(
         /// Four sums.
-        Simd128Pairs, 4, v128, v128_load(v128), v128_store, i32x4_splat, add_128
+        Simd128Pairs, 4 in 8, 4, v128, v128_load(v128), v128_store, i32x4_splat, add_128, interleave_4
     );
+
+    /// Four rows of pairs to blocks of four: a matrix of 4 x n turned, four columns at a time.
+    #[inline(always)]
+    fn interleave_4(rows: &[i16], block: &mut [i16]) {
+        let stride = rows.len() / 4;
+        let (whole, rest) = (stride / 8, stride % 8 / 2);
+        // SAFETY: each row has `whole` times eight codes and `rest` pairs more, and the block as many as the rows together.
+        unsafe {
+            let (mut from, mut to) = (rows.as_ptr(), block.as_mut_ptr());
+            for _ in 0..whole {
+                let row = |row: usize| v128_load(from.add(row * stride).cast());
+                let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+                let (low, high) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<2, 6, 3, 7>(a, b));
+                let (next_low, next_high) =
+                    (i32x4_shuffle::<0, 4, 1, 5>(c, d), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+                let store = |place: usize, column| v128_store(to.add(place * 8).cast(), column);
+                store(0, i64x2_shuffle::<0, 2>(low, next_low));
+                store(1, i64x2_shuffle::<1, 3>(low, next_low));
+                store(2, i64x2_shuffle::<0, 2>(high, next_high));
+                store(3, i64x2_shuffle::<1, 3>(high, next_high));
+                (from, to) = (from.add(8), to.add(32));
+            }
+            for pair in 0..rest {
+                for row in 0..4 {
+                    let code = from.add(row * stride + pair * 2).cast::<[i16; 2]>().read_unaligned();
+                    to.add((pair * 4 + row) * 2).cast::<[i16; 2]>().write_unaligned(code);
+                }
+            }
+        }
+    }
 
     #[inline(always)]
     unsafe fn add_128(sums: v128, codes: v128, weights: v128) -> v128 {

@@ -3,11 +3,14 @@
 //!
 //! A linear map runs over tiles of outputs, whose weights stay in the first-level cache while all rows pass by. Keys and
 //! values of a head are packed as weights are, so attention's two products are the same routine.
+//!
+//! In WebAssembly a tile is 2 registers of outputs by 4 rows: its compilers read all that a turn of a loop multiplies before
+//! they multiply, and 8 sums, 6 operands and a product are what the 15 registers they give out hold.
 
 use super::math;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use super::packed::Portable;
-use super::packed::{Aligned, PANEL, PackedLinear, Product, TILE, place};
+use super::packed::{Aligned, PackedLinear, Product, TILE, codes_of, place};
 use super::{Layer, Look, Norm, Sequence, Shape, Site, Weights};
 use crate::device::InstructionSet;
 
@@ -15,8 +18,10 @@ use crate::device::InstructionSet;
 const CHUNK_TOKENS: usize = 128;
 /// Rows that go through the feed-forward block together.
 const INNER_ROWS: usize = 48;
-/// Rows of the largest register tile.
+/// Rows of the largest register tile, and those that attention takes at once where tiles are smaller blocks.
 const MAX_ROWS: usize = 12;
+/// Groups of inputs that a tile takes in a turn.
+const UNROLLED: usize = 4;
 
 /// An encoder laid out for some instruction set.
 pub(super) trait Forward: Send + Sync {
@@ -33,6 +38,8 @@ pub(super) fn lay_out(weights: &Weights, set: InstructionSet) -> Box<dyn Forward
         InstructionSet::Avx512 => Box::new(Packed::<Avx512>::new(weights)),
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512Vnni => Box::new(Packed::<Avx512Vnni>::new(weights)),
+        #[cfg(target_arch = "aarch64")]
+        InstructionSet::Neon => Box::new(Packed::<Neon>::new(weights)),
         // The only set there is.
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         _ => Box::new(Packed::<Simd128>::new(weights)),
@@ -61,6 +68,7 @@ trait Machine: 'static {
     unsafe fn quantize(
         rows: &[f32],
         multipliers: &[f32],
+        lines: &mut [<Self::Linear as Product>::Code],
         codes: &mut [<Self::Linear as Product>::Code],
         scales: &mut [f32],
     );
@@ -76,8 +84,9 @@ trait Machine: 'static {
         linear: &PackedLinear<Self::Linear>,
         outputs: &mut [f32],
     );
-    /// [`multiply_rows`] of attention. A function of its own: inlined, its sums would not stay in registers.
-    unsafe fn multiply_pairs(rows: Rows<'_>, panels: &[i16], first: usize, sums: &mut [i32], stride: usize);
+    /// [`multiply_rows`] of attention, over tiles of the first `columns` outputs. A function of its own: inlined, its sums
+    /// would not stay in registers.
+    unsafe fn multiply_pairs(rows: Rows<'_>, panels: &[i16], columns: usize, sums: &mut [i32], stride: usize);
     unsafe fn attend(projected: &[f32], shape: &Shape, head: &mut Head, context: &mut [f32]);
     unsafe fn add_norm(hidden: &mut [f32], block: &[f32], norm: &Norm, epsilon: f32);
     unsafe fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]);
@@ -93,15 +102,18 @@ macro_rules! machine {
             type Linear = $linear;
             type Pairs = $pairs;
 
+            #[inline(never)]
             $(#[target_feature(enable = $features)])?
             unsafe fn quantize(
                 rows: &[f32],
                 multipliers: &[f32],
+                lines: &mut [<$linear as Product>::Code],
                 codes: &mut [<$linear as Product>::Code],
                 scales: &mut [f32],
             ) {
-                quantize::<$linear>(rows, multipliers, codes, scales);
+                quantize::<$linear>(rows, multipliers, lines, codes, scales);
             }
+            #[inline(never)]
             $(#[target_feature(enable = $features)])?
             unsafe fn linear(
                 codes: &[<$linear as Product>::Code],
@@ -112,6 +124,7 @@ macro_rules! machine {
                 // SAFETY: the instruction set is there, by the trait's contract.
                 unsafe { linear_body::<$linear, $p, $r, false>(codes, scales, linear, outputs) }
             }
+            #[inline(never)]
             $(#[target_feature(enable = $features)])?
             unsafe fn gelu_linear(
                 codes: &[<$linear as Product>::Code],
@@ -119,36 +132,48 @@ macro_rules! machine {
                 linear: &PackedLinear<$linear>,
                 outputs: &mut [f32],
             ) {
-                // SAFETY: the instruction set is there, by the trait's contract.
-                unsafe { linear_body::<$linear, $p, $r, true>(codes, scales, linear, outputs) }
+                if <$linear as Product>::ROWS == 1 {
+                    // SAFETY: the instruction set is there, by the trait's contract.
+                    return unsafe { linear_body::<$linear, $p, $r, true>(codes, scales, linear, outputs) };
+                }
+                // SAFETY: as above.
+                unsafe { Self::linear(codes, scales, linear, outputs) };
+                // Tiles are too narrow here for the compiler to see vectors in them.
+                outputs.iter_mut().for_each(|y| *y = math::gelu(*y));
             }
             #[inline(never)]
             $(#[target_feature(enable = $features)])?
             unsafe fn multiply_pairs(
                 rows: Rows<'_>,
                 panels: &[i16],
-                first: usize,
+                columns: usize,
                 sums: &mut [i32],
                 stride: usize,
             ) {
                 let start = [0; TILE];
-                let panels = tile_panels::<$pairs, $p>(panels, first, rows.groups);
-                // SAFETY: the instruction set is there and the buffers are large enough, by the trait's contract.
-                unsafe {
-                    multiply_rows::<$pairs, $p, $r>(
-                        rows.codes, rows.count, rows.groups, panels, &start, sums, stride,
-                    );
+                for first in (0..columns).step_by($p * <$pairs as Product>::LANES) {
+                    let panels = &panels[first * 2 * rows.groups..];
+                    let sums = &mut sums[first..];
+                    // SAFETY: the instruction set is there and the buffers are large enough, by the trait's contract.
+                    unsafe {
+                        multiply_rows::<$pairs, $p, $r>(
+                            rows.codes, rows.count, rows.groups, panels, &start, sums, stride,
+                        );
+                    }
                 }
             }
+            #[inline(never)]
             $(#[target_feature(enable = $features)])?
             unsafe fn attend(projected: &[f32], shape: &Shape, head: &mut Head, context: &mut [f32]) {
                 // SAFETY: the instruction set is there, by the trait's contract.
-                unsafe { attend_body::<$name, { $p * <$pairs as Product>::LANES }, $r>(projected, shape, head, context) }
+                unsafe { attend_body::<$name, $r>(projected, shape, head, context) }
             }
+            #[inline(never)]
             $(#[target_feature(enable = $features)])?
             unsafe fn add_norm(hidden: &mut [f32], block: &[f32], norm: &Norm, epsilon: f32) {
                 add_norm(hidden, block, norm, epsilon);
             }
+            #[inline(never)]
             $(#[target_feature(enable = $features)])?
             unsafe fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]) {
                 embed(weights, sequence, epsilon, hidden);
@@ -179,15 +204,22 @@ machine!(
     /// AVX-512 with VNNI.
     Avx512Vnni, x86::VnniQuads, x86::VnniPairs, 2 x 12, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2"
 );
+#[cfg(target_arch = "aarch64")]
+use super::packed::neon;
+#[cfg(target_arch = "aarch64")]
+machine!(
+    /// NEON.
+    Neon, neon::NeonQuads, neon::NeonPairs, 4 x 4
+);
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::packed::wasm;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 machine!(
     /// WebAssembly.
-    Simd128, wasm::Simd128Pairs, wasm::Simd128Pairs, 4 x 3, "simd128"
+    Simd128, wasm::Simd128Pairs, wasm::Simd128Pairs, 2 x 4, "simd128"
 );
 
-/// Rows of 16-bit codes: `count` rows of `groups` pairs.
+/// 16-bit codes of `count` rows of `groups` pairs.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     codes: &'a [i16],
@@ -232,10 +264,17 @@ struct Packed<M: Machine> {
     layers: Vec<PackedLayer<M::Linear>>,
 }
 
+/// Rows in 8 bits.
+struct Quantized<D: Product> {
+    codes: Aligned<D::Code>,
+    scales: Vec<f32>,
+    /// A block's rows one after the other; empty where blocks are rows.
+    lines: Aligned<D::Code>,
+}
+
 /// Buffers of one chunk.
 struct Scratch<M: Machine> {
-    codes: Aligned<<M::Linear as Product>::Code>,
-    scales: Vec<f32>,
+    quantized: Quantized<M::Linear>,
     projected: Vec<f32>,
     context: Vec<f32>,
     inner: Vec<f32>,
@@ -258,12 +297,16 @@ impl<M: Machine> Packed<M> {
 
     fn scratch(&self, tokens: usize, longest: usize) -> Scratch<M> {
         let Shape { width, inner, .. } = self.shape;
-        let group = <M::Linear as Product>::GROUP;
         let rows = tokens.min(INNER_ROWS);
-        let codes = (tokens * width.next_multiple_of(group)).max(rows * inner.next_multiple_of(group));
+        let codes = codes_of::<M::Linear>(tokens, width).max(codes_of::<M::Linear>(rows, inner));
+        let lines =
+            if <M::Linear as Product>::ROWS == 1 { 0 } else { codes_of::<M::Linear>(1, width.max(inner)) };
         Scratch {
-            codes: Aligned::zeros(codes),
-            scales: vec![0.0; tokens],
+            quantized: Quantized {
+                codes: Aligned::zeros(codes),
+                scales: vec![0.0; tokens],
+                lines: Aligned::zeros(lines),
+            },
             projected: vec![0.0; tokens * 3 * width],
             context: vec![0.0; tokens * width],
             inner: vec![0.0; rows * inner],
@@ -306,7 +349,7 @@ impl<M: Machine> Packed<M> {
         let projected = &mut scratch.projected[..3 * hidden.len()];
         let context = &mut scratch.context[..hidden.len()];
         let block = &mut scratch.block[..hidden.len()];
-        map::<M, false>(hidden, &layer.query_key_value, &mut scratch.codes, &mut scratch.scales, projected);
+        map::<M, false>(hidden, &layer.query_key_value, &mut scratch.quantized, projected);
         let mut start = 0;
         for sequence in sequences {
             let end = start + sequence.len() * width;
@@ -317,7 +360,7 @@ impl<M: Machine> Packed<M> {
             }
             start = end;
         }
-        map::<M, false>(context, &layer.attention_output, &mut scratch.codes, &mut scratch.scales, block);
+        map::<M, false>(context, &layer.attention_output, &mut scratch.quantized, block);
         // SAFETY: see `run`.
         unsafe { M::add_norm(hidden, block, &layer.attention_norm, self.shape.epsilon) };
     }
@@ -332,8 +375,8 @@ impl<M: Machine> Packed<M> {
         for rows in hidden.chunks_mut(INNER_ROWS * width) {
             let inner = &mut scratch.inner[..rows.len() / width * inner];
             let block = &mut scratch.block[..rows.len()];
-            map::<M, true>(rows, &layer.intermediate, &mut scratch.codes, &mut scratch.scales, inner);
-            map::<M, false>(inner, &layer.output, &mut scratch.codes, &mut scratch.scales, block);
+            map::<M, true>(rows, &layer.intermediate, &mut scratch.quantized, inner);
+            map::<M, false>(inner, &layer.output, &mut scratch.quantized, block);
             // SAFETY: see `run`.
             unsafe { M::add_norm(rows, block, &layer.output_norm, epsilon) };
         }
@@ -380,16 +423,15 @@ fn chunks<'a, 'b>(sequences: &'b [Sequence<'a>]) -> Vec<&'b [Sequence<'a>]> {
 fn map<M: Machine, const GELU: bool>(
     rows: &[f32],
     linear: &PackedLinear<M::Linear>,
-    codes: &mut [<M::Linear as Product>::Code],
-    scales: &mut [f32],
+    quantized: &mut Quantized<M::Linear>,
     outputs: &mut [f32],
 ) {
     let count = rows.len() / linear.inputs();
-    let codes = &mut codes[..count * linear.groups() * <M::Linear as Product>::GROUP];
-    let scales = &mut scales[..count];
+    let codes = &mut quantized.codes[..codes_of::<M::Linear>(count, linear.inputs())];
+    let scales = &mut quantized.scales[..count];
     // SAFETY: see `Packed::run`.
     unsafe {
-        M::quantize(rows, &linear.multipliers, codes, scales);
+        M::quantize(rows, &linear.multipliers, &mut quantized.lines, codes, scales);
         if GELU {
             M::gelu_linear(codes, scales, linear, outputs);
         } else {
@@ -398,31 +440,60 @@ fn map<M: Machine, const GELU: bool>(
     }
 }
 
-/// Codes and scales of rows; codes are filled up to whole groups.
+/// Codes and scales of rows; `lines` is room for the rows of a block.
 #[inline(always)]
-fn quantize<D: Product>(rows: &[f32], multipliers: &[f32], codes: &mut [D::Code], scales: &mut [f32]) {
+fn quantize<D: Product>(
+    rows: &[f32],
+    multipliers: &[f32],
+    lines: &mut [D::Code],
+    codes: &mut [D::Code],
+    scales: &mut [f32],
+) {
     let width = multipliers.len();
-    let stride = width.next_multiple_of(D::GROUP);
-    for ((row, codes), row_scale) in rows.chunks_exact(width).zip(codes.chunks_exact_mut(stride)).zip(scales)
-    {
-        let mut lanes = [0.0f32; math::LANES];
-        let (whole, rest) = row.as_chunks::<{ math::LANES }>();
-        let (whole_by, rest_by) = multipliers.as_chunks::<{ math::LANES }>();
-        for (row, by) in whole.iter().zip(whole_by) {
-            for lane in 0..math::LANES {
-                lanes[lane] = math::larger(lanes[lane], (row[lane] * by[lane]).abs());
+    let blocks = codes.chunks_exact_mut(codes_of::<D>(1, width));
+    for ((rows, scales), block) in rows.chunks(D::ROWS * width).zip(scales.chunks_mut(D::ROWS)).zip(blocks) {
+        let mut rows = rows.chunks_exact(width).zip(scales);
+        write_block::<D>(block, lines, |codes| {
+            let Some((row, row_scale)) = rows.next() else { return };
+            let (inverse, scale) = math::scales(largest_scaled(row, multipliers), math::CODE_LIMIT);
+            for ((code, x), by) in codes.iter_mut().zip(row).zip(multipliers) {
+                *code = D::code(math::round(x * by * inverse));
             }
-        }
-        let rest = rest.iter().zip(rest_by).fold(0.0, |most, (x, by)| math::larger(most, (x * by).abs()));
-        let largest = lanes.into_iter().fold(rest, math::larger);
-        let (inverse, scale) = math::scales(largest, math::CODE_LIMIT);
-        for ((code, x), by) in codes.iter_mut().zip(row).zip(multipliers) {
-            *code = D::code(math::round(x * by * inverse));
-        }
-        *row_scale = scale;
+            *row_scale = scale;
+        });
     }
 }
 
+/// Has `write` fill the rows of a block of codes in turn: in their place where blocks are rows, else in `lines`, as long
+/// as a block at least. Codes that fill up a last group keep whatever they were: their weights are zero.
+#[inline(always)]
+fn write_block<D: Product>(
+    block: &mut [D::Code],
+    lines: &mut [D::Code],
+    mut write: impl FnMut(&mut [D::Code]),
+) {
+    if D::ROWS == 1 {
+        return write(block);
+    }
+    let lines = &mut lines[..block.len()];
+    lines.chunks_exact_mut(block.len() / D::ROWS).for_each(write);
+    D::interleave(lines, block);
+}
+
+/// The largest magnitude of a row after its multipliers.
+#[inline(always)]
+fn largest_scaled(row: &[f32], multipliers: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; math::LANES];
+    let (whole, rest) = row.as_chunks::<{ math::LANES }>();
+    let (whole_by, rest_by) = multipliers.as_chunks::<{ math::LANES }>();
+    for (row, by) in whole.iter().zip(whole_by) {
+        for lane in 0..math::LANES {
+            lanes[lane] = math::larger(lanes[lane], (row[lane] * by[lane]).abs());
+        }
+    }
+    let rest = rest.iter().zip(rest_by).fold(0.0, |most, (x, by)| math::larger(most, (x * by).abs()));
+    lanes.into_iter().fold(rest, math::larger)
+}
 #[inline(always)]
 fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]) {
     let width = weights.norm.gain.len();
@@ -470,73 +541,98 @@ unsafe fn linear_body<D: Product, const P: usize, const R: usize, const GELU: bo
     let (groups, columns, tile) = (linear.groups(), outputs.len() / rows, P * D::LANES);
     let stride = groups * D::GROUP;
     let mut sums = Sums([0; MAX_ROWS * TILE]);
+    let step = if D::ROWS == 1 { R } else { MAX_ROWS * TILE / tile };
     for first in (0..columns).step_by(tile) {
-        let panels = tile_panels::<D, P>(&linear.panels, first, groups);
+        let panels = &linear.panels[first * stride..];
         let start = &linear.start[first..first + tile];
         let scales = &linear.scales[first..first + tile];
         let bias = &linear.bias[first..first + tile];
         let used = tile.min(columns - first);
-        for row in (0..rows).step_by(R) {
-            let count = R.min(rows - row);
-            let codes = &codes[row * stride..][..count * stride];
+        for row in (0..rows).step_by(step) {
+            let count = step.min(rows - row);
+            let codes = &codes[row * stride..][..codes_of::<D>(count, stride)];
             // SAFETY: the instruction set is there; codes, panels and sums were just cut to size.
             unsafe { multiply_rows::<D, P, R>(codes, count, groups, panels, start, &mut sums.0, tile) };
-            for (r, sums) in sums.0.chunks_exact(tile).take(count).enumerate() {
-                let scale = row_scales[row + r];
-                let outputs = &mut outputs[(row + r) * columns + first..][..used];
-                // One loop of known length, and one for the last, partial tile.
-                if used == tile {
-                    let outputs = &mut outputs[..P * D::LANES];
-                    finish::<GELU>(&sums[..P * D::LANES], scales, scale, bias, outputs);
+            let outputs = outputs[row * columns..].chunks_exact_mut(columns);
+            let rows = sums.0.chunks_exact(tile).zip(&row_scales[row..row + count]).zip(outputs);
+            for ((sums, row_scale), outputs) in rows {
+                let outputs = &mut outputs[first..first + used];
+                if D::ROWS == 1 && used == tile {
+                    let (sums, outputs) = (&sums[..P * D::LANES], &mut outputs[..P * D::LANES]);
+                    finish::<GELU, true>(sums, scales, *row_scale, bias, outputs);
                 } else {
-                    finish::<GELU>(sums, scales, scale, bias, outputs);
+                    finish::<GELU, false>(sums, scales, *row_scale, bias, outputs);
                 }
             }
         }
     }
 }
 
+/// Elements that [`finish`] takes at once where there are as many; divides every tile.
+const FINISHED: usize = 8;
+
+/// Sums to outputs, as many as there are of these; `WHOLE` where all slices are of a length that the compiler knows.
 #[inline(always)]
-fn finish<const GELU: bool>(sums: &[i32], scales: &[f32], row_scale: f32, bias: &[f32], outputs: &mut [f32]) {
-    for (((y, &sum), &scale), &bias) in outputs.iter_mut().zip(sums).zip(scales).zip(bias) {
+fn finish<const GELU: bool, const WHOLE: bool>(
+    sums: &[i32],
+    scales: &[f32],
+    row_scale: f32,
+    bias: &[f32],
+    outputs: &mut [f32],
+) {
+    let value = |sum, scale, bias| {
         let value = math::dequantize(sum, scale, row_scale, bias);
-        *y = if GELU { math::gelu(value) } else { value };
+        if GELU { math::gelu(value) } else { value }
+    };
+    if WHOLE {
+        let inputs = sums.iter().zip(scales).zip(bias);
+        return outputs
+            .iter_mut()
+            .zip(inputs)
+            .for_each(|(y, ((&sum, &scale), &bias))| *y = value(sum, scale, bias));
+    }
+    let (whole, rest) = outputs.as_chunks_mut::<FINISHED>();
+    let sums = sums.as_chunks::<FINISHED>().0.iter();
+    let mut inputs = sums.zip(scales.as_chunks::<FINISHED>().0).zip(bias.as_chunks::<FINISHED>().0);
+    for (outputs, ((sums, scales), bias)) in whole.iter_mut().zip(&mut inputs) {
+        for lane in 0..FINISHED {
+            outputs[lane] = value(sums[lane], scales[lane], bias[lane]);
+        }
+    }
+    if let Some(((sums, scales), bias)) = inputs.next() {
+        for (lane, output) in rest.iter_mut().enumerate() {
+            *output = value(sums[lane], scales[lane], bias[lane]);
+        }
     }
 }
 
-/// The panels that the registers of a tile read from.
-#[inline(always)]
-fn tile_panels<D: Product, const P: usize>(
-    panels: &[D::Weight],
-    first: usize,
-    groups: usize,
-) -> [*const D::Weight; P] {
-    let mut pointers = [panels.as_ptr(); P];
-    for (p, pointer) in pointers.iter_mut().enumerate() {
-        *pointer = &raw const panels[place(first + p * D::LANES, 0, groups, D::GROUP)];
-    }
-    pointers
-}
-
-/// `count <= R` rows of a tile, in blocks of the sizes that are compiled.
+/// `count` rows of a tile in whole blocks, or, where blocks are single rows, at most `R` in runs of the sizes that are
+/// compiled.
 ///
 /// # Safety
-/// The instruction set of `D` is available; `codes` holds `count` rows of `groups` groups, each pointer of `panels` a
-/// panel of as many groups, `start` `P x LANES` values and `sums` `count` rows of `sums_stride`.
+/// The instruction set of `D` is available; `codes` holds `count` rows of `groups` groups in whole blocks, `panels` as many
+/// groups of `P x LANES` outputs, `start` a value for each of these and `sums` `count` rows of `sums_stride` (in whole
+/// blocks).
 #[inline(always)]
 unsafe fn multiply_rows<D: Product, const P: usize, const R: usize>(
     codes: &[D::Code],
     count: usize,
     groups: usize,
-    panels: [*const D::Weight; P],
+    panels: &[D::Weight],
     start: &[i32],
     sums: &mut [i32],
     sums_stride: usize,
 ) {
+    const { assert!((D::ROWS == 1 || D::ROWS == R) && (P * D::LANES).is_multiple_of(D::PANEL)) };
     let stride = groups * D::GROUP;
-    let (codes, start, sums) = (codes.as_ptr(), start.as_ptr(), sums.as_mut_ptr());
+    let (codes, panels) = (codes.as_ptr(), panels.as_ptr());
+    let (start, sums) = (start.as_ptr(), sums.as_mut_ptr());
     // SAFETY: by this function's contract.
     unsafe {
+        if D::ROWS == R {
+            let blocks = count.div_ceil(R);
+            return multiply_blocks::<D, P, R>(codes, blocks, groups, panels, start, sums, sums_stride);
+        }
         if count == R {
             return multiply::<D, P, R>(codes, stride, groups, panels, start, sums, sums_stride);
         }
@@ -558,6 +654,31 @@ unsafe fn multiply_rows<D: Product, const P: usize, const R: usize>(
     }
 }
 
+/// Tiles of blocks, one below the other. A function of its own in WebAssembly, whose compilers give a loop the better code
+/// the less is around it.
+///
+/// # Safety
+/// As [`multiply_rows`], with `blocks` blocks of `R` rows.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+unsafe fn multiply_blocks<D: Product, const P: usize, const R: usize>(
+    codes: *const D::Code,
+    blocks: usize,
+    groups: usize,
+    panels: *const D::Weight,
+    start: *const i32,
+    sums: *mut i32,
+    sums_stride: usize,
+) {
+    let stride = groups * D::GROUP;
+    for block in 0..blocks {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let (codes, sums) = (codes.add(block * R * stride), sums.add(block * R * sums_stride));
+            multiply::<D, P, R>(codes, stride, groups, panels, start, sums, sums_stride);
+        }
+    }
+}
+
 /// The register tile: `R` rows by `P` registers of outputs.
 ///
 /// # Safety
@@ -567,7 +688,7 @@ unsafe fn multiply<D: Product, const P: usize, const R: usize>(
     codes: *const D::Code,
     stride: usize,
     groups: usize,
-    mut panels: [*const D::Weight; P],
+    panels: *const D::Weight,
     start: *const i32,
     sums: *mut i32,
     sums_stride: usize,
@@ -580,22 +701,60 @@ unsafe fn multiply<D: Product, const P: usize, const R: usize>(
                 *total = D::load_sums(start.add(p * D::LANES));
             }
         }
-        for group in 0..groups {
-            let mut weights = [D::load_weights(panels[0]); P];
-            for p in 0..P {
-                weights[p] = D::load_weights(panels[p]);
-                panels[p] = panels[p].add(PANEL * D::GROUP);
+        let (mut codes, mut panels, mut left) = (codes, panels, groups);
+        if D::ROWS == 1 {
+            for group in 0..groups {
+                let (codes, panels) = (codes.add(group * D::GROUP), panels.add(group * D::PANEL * D::GROUP));
+                multiply_group::<D, P, R>(&mut totals, codes, panels, stride);
             }
-            for (r, totals) in totals.iter_mut().enumerate() {
-                let codes = D::splat_codes(codes.add(r * stride + group * D::GROUP));
-                for p in 0..P {
-                    totals[p] = D::add_products(totals[p], codes, weights[p]);
+            left = 0;
+        }
+        // Four steps a turn. That each may be the last keeps a compiler of WebAssembly from reading ahead for all four,
+        // which would push sums out of their registers.
+        'groups: while left > 0 {
+            for at in 0..UNROLLED {
+                let (codes, panels) =
+                    (codes.add(at * D::ROWS * D::GROUP), panels.add(at * D::PANEL * D::GROUP));
+                multiply_group::<D, P, R>(&mut totals, codes, panels, stride);
+                left -= 1;
+                if left == 0 {
+                    break 'groups;
                 }
             }
+            codes = codes.add(UNROLLED * D::ROWS * D::GROUP);
+            panels = panels.add(UNROLLED * D::PANEL * D::GROUP);
         }
         for (r, totals) in totals.iter().enumerate() {
             for (p, total) in totals.iter().enumerate() {
                 D::store_sums(*total, sums.add(r * sums_stride + p * D::LANES));
+            }
+        }
+    }
+}
+
+/// One group of inputs of a tile. (A closure would be compiled without the instruction set.)
+///
+/// # Safety
+/// As [`multiply`], of one group.
+#[inline(always)]
+unsafe fn multiply_group<D: Product, const P: usize, const R: usize>(
+    totals: &mut [[D::Sums; P]; R],
+    codes: *const D::Code,
+    panels: *const D::Weight,
+    stride: usize,
+) {
+    // SAFETY: the pointers stay within what this function's contract gives.
+    unsafe {
+        let mut weights = [D::load_weights(panels); P];
+        for (p, weights) in weights.iter_mut().enumerate().skip(1) {
+            let output = p * D::LANES;
+            let panel = panels.add(output / D::PANEL * D::PANEL * stride);
+            *weights = D::load_weights(panel.add(output % D::PANEL * D::GROUP));
+        }
+        for (r, totals) in totals.iter_mut().enumerate() {
+            let codes = D::splat_codes(codes.add(r * if D::ROWS == 1 { stride } else { D::GROUP }));
+            for p in 0..P {
+                totals[p] = D::add_products(totals[p], codes, weights[p]);
             }
         }
     }
@@ -613,6 +772,8 @@ struct Head {
     logits: Aligned<i32>,
     /// A row block of probability codes.
     probabilities: Aligned<i16>,
+    /// A block of these or of queries, its rows one after the other.
+    lines: Aligned<i16>,
     /// Per row of a block, what a sum of products of probability and value is worth.
     weights: [f32; MAX_ROWS],
     /// Largest magnitudes of keys and values, per column of all heads.
@@ -629,18 +790,19 @@ impl Head {
             queries: Aligned::zeros(MAX_ROWS * elements),
             logits: Aligned::zeros(MAX_ROWS * padded),
             probabilities: Aligned::zeros(MAX_ROWS * pairs),
+            lines: Aligned::zeros(MAX_ROWS * pairs.max(elements)),
             weights: [0.0; MAX_ROWS],
             largest: Vec::new(),
         }
     }
 }
 
-/// Attention of one text: `projected` is `tokens x 3 width`, `context` `tokens x width`; tiles of `TILE_COLUMNS` by `R`.
+/// Attention of one text: `projected` is `tokens x 3 width`, `context` `tokens x width`; `R` rows at a time.
 ///
 /// # Safety
 /// The instruction set of `M` is available.
 #[inline(always)]
-unsafe fn attend_body<M: Machine, const TILE_COLUMNS: usize, const R: usize>(
+unsafe fn attend_body<M: Machine, const R: usize>(
     projected: &[f32],
     shape: &Shape,
     head: &mut Head,
@@ -654,22 +816,24 @@ unsafe fn attend_body<M: Machine, const TILE_COLUMNS: usize, const R: usize>(
         let largest = |column: usize| math::largest_magnitude(&head.largest[column..column + size]);
         let (key_inverse, key_scale) = math::scales(largest(at), math::KEY_LIMIT);
         let (value_inverse, value_scale) = math::scales(largest(width + at), math::VALUE_LIMIT);
-        pack_keys(projected, width, at, size, key_inverse, &mut head.keys);
-        pack_values(projected, width, at, size, value_inverse, &mut head.values);
+        pack_keys::<M::Pairs>(projected, width, at, size, key_inverse, &mut head.keys);
+        pack_values::<M::Pairs>(projected, width, at, size, value_inverse, &mut head.values);
         let logit_scale = math::logit_scale(size);
-        for first in (0..tokens).step_by(R) {
-            let count = R.min(tokens - first);
+        let step = if <M::Pairs as Product>::ROWS == 1 { R } else { MAX_ROWS };
+        for first in (0..tokens).step_by(step) {
+            let count = step.min(tokens - first);
             let queries = &projected[3 * first * width..3 * (first + count) * width];
             let mut scales = [0.0f32; MAX_ROWS];
-            let inverses = query_codes(queries, width, at, size, &mut head.queries);
+            let inverses =
+                query_codes::<M::Pairs>(queries, width, at, size, &mut head.lines, &mut head.queries);
             for (scale, query_scale) in scales.iter_mut().zip(inverses) {
                 *scale = query_scale * key_scale * logit_scale;
             }
             // SAFETY: the instruction set is there.
             unsafe {
-                logits::<M, TILE_COLUMNS>(head, size, count, tokens);
-                weigh(head, &scales[..count], value_scale, tokens);
-                mix::<M, TILE_COLUMNS>(head, size, count, tokens, &mut context[first * width..], width, at);
+                logits::<M>(head, size, count, tokens);
+                weigh::<M::Pairs>(head, &scales[..count], value_scale, tokens);
+                mix::<M>(head, size, count, tokens, &mut context[first * width..], width, at);
             }
         }
     }
@@ -687,35 +851,49 @@ fn largest_per_column(projected: &[f32], width: usize, largest: &mut Vec<f32>) {
     }
 }
 
-/// Codes of a head's keys, in panels of sixteen tokens.
+/// Codes of a head's keys, in panels of tokens.
 #[inline(always)]
-fn pack_keys(projected: &[f32], width: usize, at: usize, size: usize, inverse: f32, keys: &mut [i16]) {
+fn pack_keys<D: Product>(
+    projected: &[f32],
+    width: usize,
+    at: usize,
+    size: usize,
+    inverse: f32,
+    keys: &mut [i16],
+) {
     let groups = size.div_ceil(2);
     let mut codes = [0i16; super::MAX_HEAD];
     for (token, row) in projected.chunks_exact(3 * width).enumerate() {
         for (code, x) in codes.iter_mut().zip(&row[width + at..][..size]) {
             *code = math::round(x * inverse) as i16;
         }
-        let panel = &mut keys[place(token, 0, groups, 2)..];
+        let panel = &mut keys[place::<D>(token, 0, groups)..];
         let pairs = codes.as_chunks::<2>().0[..groups].iter();
-        for (to, pair) in panel.as_chunks_mut::<2>().0.iter_mut().step_by(PANEL).zip(pairs) {
+        for (to, pair) in panel.as_chunks_mut::<2>().0.iter_mut().step_by(D::PANEL).zip(pairs) {
             *to = *pair;
         }
     }
 }
 
-/// Codes of a head's values, in panels of sixteen elements; a last token without a partner gets zeros for one.
+/// Codes of a head's values, in panels of elements; a last token without a partner gets zeros for one.
 #[inline(always)]
-fn pack_values(projected: &[f32], width: usize, at: usize, size: usize, inverse: f32, values: &mut [i16]) {
+fn pack_values<D: Product>(
+    projected: &[f32],
+    width: usize,
+    at: usize,
+    size: usize,
+    inverse: f32,
+    values: &mut [i16],
+) {
     let tokens = projected.len() / (3 * width);
     let groups = tokens.div_ceil(2);
     let row = |token: usize| &projected[(3 * token + 2) * width + at..][..size];
     for group in 0..groups {
         let left = row(2 * group);
         let right = (2 * group + 1 < tokens).then(|| row(2 * group + 1));
-        for first in (0..size).step_by(PANEL) {
-            let count = PANEL.min(size - first);
-            let to = &mut values[place(first, 2 * group, groups, 2)..][..2 * count];
+        for first in (0..size).step_by(BLOCK) {
+            let count = BLOCK.min(size - first);
+            let to = &mut values[place::<D>(first, 2 * group, groups)..][..2 * count];
             let to = to.as_chunks_mut::<2>().0;
             let left = &left[first..first + count];
             match right {
@@ -728,16 +906,19 @@ fn pack_values(projected: &[f32], width: usize, at: usize, size: usize, inverse:
     }
 }
 
+/// Elements that [`pack_values`] takes at once; divides every panel.
+const BLOCK: usize = 8;
+
 #[inline(always)]
 fn interleave(to: &mut [[i16; 2]], left: &[f32], right: &[f32], inverse: f32) {
     let pair = |l: f32, r: f32| [math::round(l * inverse) as i16, math::round(r * inverse) as i16];
     if let (Ok(to), Ok(left), Ok(right)) = (
-        <&mut [[i16; 2]; PANEL]>::try_from(&mut *to),
-        <&[f32; PANEL]>::try_from(left),
-        <&[f32; PANEL]>::try_from(right),
+        <&mut [[i16; 2]; BLOCK]>::try_from(&mut *to),
+        <&[f32; BLOCK]>::try_from(left),
+        <&[f32; BLOCK]>::try_from(right),
     ) {
         // The same loop with a length that the compiler knows.
-        for lane in 0..PANEL {
+        for lane in 0..BLOCK {
             to[lane] = pair(left[lane], right[lane]);
         }
     } else {
@@ -747,17 +928,27 @@ fn interleave(to: &mut [[i16; 2]], left: &[f32], right: &[f32], inverse: f32) {
 
 /// Codes of a block of queries; what a code of each is worth.
 #[inline(always)]
-fn query_codes(block: &[f32], width: usize, at: usize, size: usize, codes: &mut [i16]) -> [f32; MAX_ROWS] {
+fn query_codes<D: Product<Code = i16>>(
+    queries: &[f32],
+    width: usize,
+    at: usize,
+    size: usize,
+    lines: &mut [i16],
+    codes: &mut [i16],
+) -> [f32; MAX_ROWS] {
     let mut scales = [0.0f32; MAX_ROWS];
-    let stride = size.next_multiple_of(2);
-    let rows = block.chunks_exact(3 * width).zip(codes.chunks_exact_mut(stride));
-    for ((row, codes), scale) in rows.zip(&mut scales) {
-        let query = &row[at..][..size];
-        let (inverse, query_scale) = math::scales(math::largest_magnitude(query), math::KEY_LIMIT);
-        for (code, x) in codes.iter_mut().zip(query) {
-            *code = math::round(x * inverse) as i16;
-        }
-        *scale = query_scale;
+    let blocks = codes.chunks_exact_mut(codes_of::<D>(1, size)).zip(scales.chunks_mut(D::ROWS));
+    for (rows, (block, scales)) in queries.chunks(D::ROWS * 3 * width).zip(blocks) {
+        let mut rows = rows.chunks_exact(3 * width).zip(scales);
+        write_block::<D>(block, lines, |codes| {
+            let Some((row, scale)) = rows.next() else { return };
+            let query = &row[at..][..size];
+            let (inverse, query_scale) = math::scales(math::largest_magnitude(query), math::KEY_LIMIT);
+            for (code, x) in codes.iter_mut().zip(query) {
+                *code = math::round(x * inverse) as i16;
+            }
+            *scale = query_scale;
+        });
     }
     scales
 }
@@ -767,30 +958,28 @@ fn query_codes(block: &[f32], width: usize, at: usize, size: usize, codes: &mut 
 /// # Safety
 /// The instruction set of `M` is available.
 #[inline(always)]
-unsafe fn logits<M: Machine, const TILE_COLUMNS: usize>(
-    head: &mut Head,
-    size: usize,
-    count: usize,
-    tokens: usize,
-) {
+unsafe fn logits<M: Machine>(head: &mut Head, size: usize, count: usize, tokens: usize) {
     let groups = size.div_ceil(2);
     let padded = tokens.next_multiple_of(TILE);
-    let rows = Rows { codes: &head.queries[..count * 2 * groups], count, groups };
-    for first in (0..tokens).step_by(TILE_COLUMNS) {
-        // SAFETY: the instruction set is there; the buffers were made for this many rows, tokens and elements.
-        unsafe { M::multiply_pairs(rows, &head.keys, first, &mut head.logits[first..], padded) };
-    }
+    let codes = &head.queries[..codes_of::<M::Pairs>(count, size)];
+    let rows = Rows { codes, count, groups };
+    // SAFETY: the instruction set is there; the buffers were made for this many rows, tokens and elements.
+    unsafe { M::multiply_pairs(rows, &head.keys, tokens, &mut head.logits, padded) };
 }
 
 /// Probability codes of a block of rows, and what their products with values are worth.
 #[inline(always)]
-fn weigh(head: &mut Head, scales: &[f32], value_scale: f32, tokens: usize) {
+fn weigh<D: Product<Code = i16>>(head: &mut Head, scales: &[f32], value_scale: f32, tokens: usize) {
     let (padded, pairs) = (tokens.next_multiple_of(TILE), tokens.next_multiple_of(2));
-    let rows = head.logits.chunks_exact(padded).zip(head.probabilities.chunks_exact_mut(pairs));
-    for ((scale, (logits, codes)), weight) in scales.iter().zip(rows).zip(&mut head.weights) {
-        codes[pairs - 1] = 0;
-        let total = probabilities(&logits[..tokens], *scale, &mut codes[..tokens]);
-        *weight = value_scale / total as f32;
+    let rows = scales.iter().zip(head.logits.chunks_exact(padded));
+    let mut rows = rows.zip(&mut head.weights);
+    for block in head.probabilities.chunks_exact_mut(D::ROWS * pairs).take(scales.len().div_ceil(D::ROWS)) {
+        write_block::<D>(block, &mut head.lines, |codes| {
+            let Some(((scale, logits), weight)) = rows.next() else { return };
+            codes[pairs - 1] = 0;
+            let total = probabilities(&logits[..tokens], *scale, &mut codes[..tokens]);
+            *weight = value_scale / total as f32;
+        });
     }
 }
 
@@ -812,7 +1001,7 @@ fn probabilities(logits: &[i32], scale: f32, codes: &mut [i16]) -> i32 {
 /// # Safety
 /// The instruction set of `M` is available.
 #[inline(always)]
-unsafe fn mix<M: Machine, const TILE_COLUMNS: usize>(
+unsafe fn mix<M: Machine>(
     head: &Head,
     size: usize,
     count: usize,
@@ -821,14 +1010,15 @@ unsafe fn mix<M: Machine, const TILE_COLUMNS: usize>(
     width: usize,
     at: usize,
 ) {
-    let groups = tokens.div_ceil(2);
     let mut sums = Sums([0; MAX_ROWS * TILE]);
-    let rows = Rows { codes: &head.probabilities[..count * 2 * groups], count, groups };
-    for first in (0..size).step_by(TILE_COLUMNS) {
+    let codes = &head.probabilities[..codes_of::<M::Pairs>(count, tokens)];
+    let rows = Rows { codes, count, groups: tokens.div_ceil(2) };
+    for first in (0..size).step_by(TILE) {
+        let used = TILE.min(size - first);
+        let values = &head.values[first * 2 * rows.groups..];
         // SAFETY: the instruction set is there; the buffers were made for this many rows, tokens and elements.
-        unsafe { M::multiply_pairs(rows, &head.values, first, &mut sums.0, TILE_COLUMNS) };
-        let used = TILE_COLUMNS.min(size - first);
-        let rows = sums.0.chunks_exact(TILE_COLUMNS).zip(&head.weights).take(count);
+        unsafe { M::multiply_pairs(rows, values, used, &mut sums.0, TILE) };
+        let rows = sums.0.chunks_exact(TILE).zip(&head.weights).take(count);
         for ((sums, weight), row) in rows.zip(context.chunks_mut(width)) {
             let outputs = &mut row[at + first..][..used];
             outputs.iter_mut().zip(sums).for_each(|(y, &sum)| *y = sum as f32 * weight);
