@@ -7,6 +7,7 @@ mod live;
 #[cfg(feature = "local")]
 mod local;
 #[cfg(not(feature = "local"))]
+#[allow(dead_code, reason = "a recipe is read and checked all the same; only running it needs the rest")]
 #[path = "local/settings.rs"]
 mod local_settings;
 
