@@ -24,6 +24,8 @@ mod synthesize;
 // A server that misbehaves, and live models against it: `graded label --labeler judge.toml`.
 mod fake_model;
 mod live;
+// Models in this process: `kind = "local"`.
+mod local;
 // `graded data import-log`: public logs of other schemas.
 mod import_log;
 // The papers' pipelines end to end: data, a model trained on them, its evaluation.

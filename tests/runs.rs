@@ -33,6 +33,8 @@ const BEST: &[&str] = &["d3", "d2", "d1", "x", "y"];
 const SWAPPED: &[&str] = &["d3", "d1", "d2", "x", "y"];
 const TURNED: &[&str] = &["d1", "d2", "d3", "x", "y"];
 const LATE: &[&str] = &["v", "w", "x", "y", "z", "d3", "d2", "d1"];
+/// The best first, the others below two that nobody judged: better than [`TURNED`] by nDCG, worse by AP.
+const SPREAD: &[&str] = &["d3", "x", "y", "d2", "d1"];
 const NONE: &[&str] = &[];
 
 /// A folder with judgments and a baseline made of `order`.
@@ -439,6 +441,36 @@ fn every_baseline_is_held_to_the_newest_record_of_its_dataset() {
     folder.run("runs gate --baseline baseline.json --history absent").refused(&["absent"]);
     folder.run("runs gate --baseline baseline.json --margin=-1").refused(&["--margin", "-1"]);
     folder.run("runs gate --baseline baseline.json --level 2").refused(&["--level"]);
+}
+
+#[test]
+fn ndcg_that_rises_while_ap_falls_is_a_sign_of_failure() {
+    let folder = Folder::new();
+    folder.write("qrels", qrels());
+    evaluate(&folder, |_| TURNED);
+    evaluate(&folder, |_| SPREAD);
+    let compared = folder.json("runs compare latest~1 latest");
+    let signs = compared["systems"][0]["signs"].as_array().unwrap();
+    let said = signs[0].as_str().unwrap();
+    assert!(
+        signs.len() == 1 && said.contains("nDCG@10 rises") && said.contains("AP falls (-0.3000)"),
+        "{said}"
+    );
+    let table = folder.run("runs compare latest~1 latest").ok().stdout;
+    assert!(table.contains("WARNING: tag: nDCG@10 rises"), "{table}");
+    // The other way round, and one measure alone, it is none.
+    assert_eq!(folder.json("runs compare latest latest~1")["systems"][0]["signs"], serde_json::json!([]));
+    let alone = folder.json("runs compare latest~1 latest --measures nDCG@10");
+    assert_eq!(alone["systems"][0]["signs"], serde_json::json!([]));
+    // Two runs of one evaluation.
+    folder.write("turned.run", run(|_| TURNED));
+    folder.write("spread.run", run(|_| SPREAD));
+    let line = "evaluate --qrels qrels --run turned.run --run spread.run --measures nDCG@10,AP --baseline";
+    let against = folder.json(&format!("{line} turned.run"));
+    assert!(against["signs"][0].as_str().unwrap().starts_with("spread.run: nDCG@10 rises"), "{against}");
+    assert_eq!(folder.json(&format!("{line} spread.run"))["signs"], serde_json::json!([]));
+    let table = folder.run(&format!("{line} turned.run")).ok().stdout;
+    assert!(table.contains("WARNING: spread.run: nDCG@10 rises"), "{table}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn the_sample_s_recipe_trains_a_model_that_evaluates() {
     let measure = |row: usize| held_out[row]["measures"]["nDCG@10"].as_f64().unwrap();
     assert_eq!((&held_out[1]["model"], &held_out[2]["model"]), (&"before".into(), &"trained".into()));
     assert!(measure(2) > 0.5 && measure(1) > 0.5, "{held_out:?}");
+    assert!(answer["signs"].is_array(), "{answer}");
     let before = folder.json("evaluate --dataset sample --encoder embedded");
     let after = folder.json("evaluate --dataset sample --encoder ./model");
     let value = |answer: &serde_json::Value| answer["measures"]["nDCG@10"].as_f64().unwrap();

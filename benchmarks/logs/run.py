@@ -4,10 +4,11 @@ The catalogue stays the same (2,000 documents), so that what grows is the log. E
 lines together: `order = "user"`) and, with `--sorted`, as a log in any order, which is sorted by user on disk first.
 Lines are some 430 a user. A size needs 130 bytes of disk a line, with `--sorted` twice that; it is removed afterwards. The
 discriminator's work grows with the pairs found, not with the lines; `--sources` without `recommendation` leaves most of it
-out.
+out. `--portions N` reads the simulated log N times over through a pipe, its users under other names each time: a log of N
+times the lines, without its disk.
 
-    python run.py GRADED [--users 5000 --users 50000] [--memory 512M] [--sources A,B] [--sorted] [--build dev]
-                  [--out FILE.csv]
+    python run.py GRADED [--users 5000 --users 50000] [--portions 1] [--memory 512M] [--sources A,B] [--sorted]
+                  [--build dev] [--out FILE.csv]
 """
 
 import argparse
@@ -17,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 SIMULATE = "[catalogue.generated]\ndocuments = 2000\n"
@@ -33,6 +35,17 @@ def measured(command):
     if status != 0:
         sys.exit(f"{command}: status {status}")
     return usage.ru_utime + usage.ru_stime, time.monotonic() - started, usage.ru_maxrss / 1024
+
+
+def stream(log, pipe, portions):
+    """Writes the log into a pipe, once a portion, with another beginning of every user's and search's name."""
+    with open(pipe, "wb", buffering=0) as out:
+        for portion in range(portions):
+            with open(log, "rb") as lines:
+                while block := lines.read(8 << 20):
+                    # Whole lines, so that no name is cut.
+                    block += lines.readline()
+                    out.write(block.replace(b'"u00', b'"u%02d' % portion))
 
 
 def rows(options, users, folder):
@@ -54,20 +67,26 @@ def rows(options, users, folder):
     for order in ["user", "any"] if options.sorted else ["user"]:
         with open(f"{folder}/crops.toml", "w") as out:
             out.write(CROPS.format(order=order, sources=options.sources.split(",")))
-        made = f"{folder}/{order}"
-        crops = ["synthesize", "crops", f"{folder}/crops.toml", "--log", log, "--documents", f"{folder}/sim"]
+        made, source = f"{folder}/{order}", log
+        if options.portions > 1:
+            source = f"{folder}/pipe-{order}.jsonl"
+            os.mkfifo(source)
+            threading.Thread(target=stream, args=(log, source, options.portions), daemon=True).start()
+        crops = ["synthesize", "crops", f"{folder}/crops.toml", "--log", source, "--documents", f"{folder}/sim"]
         cost = measured([options.graded, *crops, "--without-quality", "--out", made, *everywhere])
         with open(f"{made}/summary.json") as summary:
             summary = json.load(summary)
         pairs = sum(summary["labelling"]["labels"])
         read = summary["log"]
-        yield row(f"crops, order {order}", cost, read["lines"], size, read["spilled_bytes"], pairs)
+        what = f"crops, order {order}" + (f", {options.portions} times over" if options.portions > 1 else "")
+        yield row(what, cost, read["lines"], size * options.portions, read["spilled_bytes"], pairs)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("graded")
     parser.add_argument("--users", type=int, action="append")
+    parser.add_argument("--portions", type=int, default=1)
     parser.add_argument("--memory", default="512M")
     parser.add_argument("--sources", default=SOURCES)
     parser.add_argument("--sorted", action="store_true")

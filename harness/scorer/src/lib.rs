@@ -13,6 +13,8 @@ pub mod embedded;
 pub mod encoder;
 pub mod error;
 pub mod labeler;
+#[cfg(feature = "language-model")]
+pub mod language_model;
 pub mod pooling;
 pub mod quantize;
 pub mod template;

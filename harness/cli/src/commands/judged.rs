@@ -160,7 +160,7 @@ pub fn summary(
         "usage": usage_json(usage.as_ref(), Some(counts.graded)),
     });
     let mut tables = vec![table, grades];
-    tables.extend(usage_table(usage.as_ref(), Some(counts.graded)));
+    tables.extend(usage_table("model", usage.as_ref(), Some(counts.graded)));
     let verdict = if is_too_many { Verdict::No } else { Verdict::Yes };
     Ok(Finished { report: Report { tables, json, lines: Vec::new() }, verdict, record: None })
 }

@@ -464,6 +464,7 @@ fn notes(run: &RunComparison) -> Vec<String> {
                 system.lost_queries.len()
             ));
         }
+        notes.extend(system.signs.iter().map(|sign| format!("WARNING: {}: {sign}", system.system)));
         if system.same_rankings == Some(true) {
             notes.push(format!("{}: every ranking is the same to the last bit", system.system));
         }

@@ -20,6 +20,7 @@ use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::recipe::{SystemChoice, TrainingFile, TrainingRecipe};
 use crate::report::evaluation::Scored;
+use crate::report::signs::ndcg_up_while_ap_falls;
 use crate::report::{Cell, Report, Table};
 use crate::runs::measured::{self, Trained};
 use crate::runs::{Record, RecordFlags, answers};
@@ -252,7 +253,18 @@ impl Run<'_> {
         if measured.is_empty() {
             table.notes.push("no query was held out, so nothing was measured".to_owned());
         }
+        table.notes.extend(self.sign(measured).map(|sign| format!("WARNING: {sign}")));
         table
+    }
+
+    /// The sign of failure between the model before and the trained one.
+    fn sign(&self, measured: &[Measured]) -> Option<String> {
+        let named = |name: &str| measured.iter().find(|row| row.scored.name == name);
+        let (before, trained) = (named("before")?, named("trained")?);
+        let names: Vec<String> = self.recipe.measures.iter().map(ToString::to_string).collect();
+        let summary = |row: &Measured| row.scored.evaluation.summary.clone();
+        let changes = summary(trained).into_iter().zip(summary(before)).map(|(after, before)| after - before);
+        ndcg_up_while_ap_falls(names.iter().map(String::as_str).zip(changes))
     }
 
     fn record(&self, trainer: &Trainer, course: &Course, measured: &[Measured]) -> Value {
@@ -269,6 +281,7 @@ impl Run<'_> {
             .map(|(parameter, &value)| (parameter.name.to_owned(), json!(value)))
             .collect();
         let data = &self.set.learned;
+        let signs: Vec<String> = self.sign(measured).into_iter().collect();
         json!({
             "recipe": self.digest,
             "base": trainer.model.base().digest(),
@@ -282,6 +295,7 @@ impl Run<'_> {
                 "notes": self.set.notes,
             },
             "seed": self.recipe.seed,
+            "signs": signs,
             "steps": trainer.steps_taken(),
             "first_loss": course.losses.first().map(|(_, loss)| loss),
             "last_loss": course.losses.last().map(|(_, loss)| loss),

@@ -3,9 +3,11 @@
 use scorer::EncoderOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use synthesis::Generator;
 use synthesis::asking::Usage;
 use synthesis::judge::{Judge, LabelerJudge, SimilarityJudge};
 use synthesis::judging::{Asking, PromptedJudge};
+use synthesis::offline::Offline;
 
 use super::{GeneratorFile, Kind};
 use crate::arguments::Options;
@@ -29,7 +31,7 @@ pub struct JudgeFile {
     /// With `prompted`: the temperature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// With `prompted`: who answers, `live` or `transcript`.
+    /// With `prompted`: who answers, `live`, `local` or `transcript`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorFile>,
 }
@@ -93,7 +95,7 @@ impl JudgeFile {
         if generator.kind == Kind::Offline {
             return wrong(
                 "generator.kind",
-                "\"live\" or \"transcript\": the offline generator grades nothing",
+                "\"live\", \"local\" or \"transcript\": the offline generator grades nothing",
             );
         }
         let default = Asking::default();
@@ -102,14 +104,48 @@ impl JudgeFile {
             max_unparsed: self.max_unparsed.unwrap_or(default.max_unparsed),
             temperature: self.temperature.unwrap_or(default.temperature),
         };
-        Ok(PromptedJudge::new(generator.open_remembering([], [], options)?, asking, options.seed)?)
+        // Of an offline generator nothing is asked.
+        let no_words = || Offline::new([], []);
+        Ok(PromptedJudge::new(generator.open(no_words, options)?, asking, options.seed)?)
+    }
+}
+
+/// One of those who are asked in a run: its key in the report, and what asking it came to.
+pub struct ModelUse {
+    /// The report's key, such as `generator_usage`.
+    pub key: &'static str,
+    /// Nothing where no model was asked.
+    pub usage: Option<Usage>,
+    /// How many grades it gave, for a judge.
+    pub labels: Option<u64>,
+}
+
+impl ModelUse {
+    /// A generator.
+    pub fn generator(generator: &dyn Generator) -> Self {
+        Self { key: "generator_usage", usage: generator.usage(), labels: None }
+    }
+
+    /// A judge.
+    pub fn judge(key: &'static str, judge: &dyn Judge) -> Self {
+        let labels = judge.answer_counts().map(|counts| counts.graded);
+        Self { key, usage: judge.usage(), labels }
+    }
+
+    /// Puts it into a report, where a model was asked.
+    pub fn report(&self, json: &mut Value, tables: &mut Vec<Table>) {
+        if self.usage.is_some() {
+            json[self.key] = usage_json(self.usage.as_ref(), self.labels);
+        }
+        let who = self.key.trim_end_matches("_usage").replace('_', " ");
+        tables.extend(usage_table(&who, self.usage.as_ref(), self.labels));
     }
 }
 
 /// What asking came to, for people; nothing where nothing was asked of a model.
-pub fn usage_table(usage: Option<&Usage>, labels: Option<u64>) -> Option<Table> {
+pub fn usage_table(who: &str, usage: Option<&Usage>, labels: Option<u64>) -> Option<Table> {
     let usage = usage?;
-    let mut table = Table::new(["what", "amount"]).titled("what was asked of the model");
+    let mut table = Table::new(["what", "amount"]).titled(format!("what was asked of the {who}"));
     for (what, count) in [
         ("requests", usage.requests),
         ("answers", usage.answered),

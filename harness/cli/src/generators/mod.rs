@@ -1,9 +1,15 @@
-//! Who writes texts and gives grades: the offline generator, a transcript of what a model answered before, or a live
-//! model; and the journal on disk.
+//! Who writes texts and gives grades: the offline generator, a transcript of what a model answered before, a live model, or
+//! one in this process; and the journal on disk.
 
 mod journal;
 mod judge;
 mod live;
+#[cfg(feature = "local")]
+mod local;
+#[cfg(not(feature = "local"))]
+#[allow(dead_code, reason = "a recipe is read and checked all the same; only running it needs the rest")]
+#[path = "local/settings.rs"]
+mod local_settings;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +21,16 @@ use synthesis::journal::{Answers, Journaled, Memory, Recorded};
 use synthesis::offline::Offline;
 use synthesis::{Generator, Request};
 
-pub use journal::Journal;
-pub use judge::{JudgeFile, usage_json, usage_table};
+use journal::Journal;
+pub use judge::{JudgeFile, ModelUse, usage_json, usage_table};
 use live::{Live, LiveFile};
+#[cfg(feature = "local")]
+use local::{Local, LocalFile};
+#[cfg(not(feature = "local"))]
+use local_settings::LocalFile;
 
 use crate::arguments::Options;
-use crate::{cache, progress};
+use crate::{cache, exit, progress};
 
 /// A transcript is read whole.
 const MOST_TRANSCRIPT_BYTES: u64 = 4 << 30;
@@ -40,6 +50,9 @@ pub struct GeneratorFile {
     /// With `live`: which server, which model, what it may cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveFile>,
+    /// With `local`: which files, what it may use up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalFile>,
 }
 
 /// Who writes.
@@ -53,49 +66,23 @@ pub enum Kind {
     Transcript,
     /// A model behind an OpenAI-compatible server.
     Live,
+    /// A model in this process.
+    Local,
 }
 
 impl GeneratorFile {
-    /// The generator. The offline one knows these queries and documents.
+    /// The generator, behind its journal where it has one. `offline` makes the one that needs no model, which knows queries
+    /// and documents.
     ///
     /// # Errors
-    /// When there is no transcript, nothing for the offline generator to know, or a live model's settings cannot be.
-    pub fn open<'a>(
+    /// When there is no transcript, nothing for the offline generator to know, a model's settings cannot be or it cannot be
+    /// loaded, or the journal cannot be opened.
+    pub fn open(
         &self,
-        queries: impl IntoIterator<Item = &'a str>,
-        documents: impl IntoIterator<Item = &'a str>,
-    ) -> anyhow::Result<Box<dyn Generator>> {
-        match (self.kind, &self.transcript, &self.live) {
-            (Kind::Offline, ..) => Ok(Box::new(Offline::new(queries, documents)?)),
-            (Kind::Transcript, None, _) => {
-                Err(crate::exit::Usage::error("generator.transcript: expected the file of a transcript"))
-            }
-            (Kind::Transcript, Some(path), _) => {
-                let mut answers = Answers::default();
-                answers.read(&cache::read_whole(path, MOST_TRANSCRIPT_BYTES)?);
-                Ok(Box::new(Recorded::new(answers).with_context(|| path.display().to_string())?))
-            }
-            (Kind::Live, _, None) => {
-                Err(crate::exit::Usage::error("generator.live: expected a table with base_url and model"))
-            }
-            (Kind::Live, ..) if self.journal.is_none() => Err(crate::exit::Usage::error(
-                "generator.journal: expected a file: what a live model answers has its price and is remembered",
-            )),
-            (Kind::Live, _, Some(live)) => Ok(Box::new(Live::open(live)?)),
-        }
-    }
-
-    /// The generator behind its journal, where it has one.
-    ///
-    /// # Errors
-    /// As [`GeneratorFile::open`], or when the journal cannot be opened.
-    pub fn open_remembering<'a>(
-        &self,
-        queries: impl IntoIterator<Item = &'a str>,
-        documents: impl IntoIterator<Item = &'a str>,
+        offline: impl FnOnce() -> synthesis::Result<Offline>,
         options: &Options,
     ) -> anyhow::Result<Box<dyn Generator>> {
-        let generator = self.open(queries, documents)?;
+        let generator = self.without_journal(offline, options)?;
         let Some(path) = &self.journal else { return Ok(generator) };
         let journal = Journal::open(path)?;
         let (answers, damaged) = journal.counts();
@@ -103,6 +90,50 @@ impl GeneratorFile {
         progress::say(options, format!("{shown}: {answers} answers, {damaged} lines that are none"));
         Ok(Box::new(Remembering { generator, journal, recalled: AtomicU64::new(0) }))
     }
+
+    fn without_journal(
+        &self,
+        offline: impl FnOnce() -> synthesis::Result<Offline>,
+        options: &Options,
+    ) -> anyhow::Result<Box<dyn Generator>> {
+        let expected =
+            |key: &str, what: &str| exit::Usage::error(format!("generator.{key}: expected {what}"));
+        if matches!(self.kind, Kind::Live | Kind::Local) && self.journal.is_none() {
+            let what = "a file: what a model answers has its price in money or time, and is remembered";
+            return Err(expected("journal", what));
+        }
+        match self.kind {
+            Kind::Offline => Ok(Box::new(offline()?)),
+            Kind::Transcript => {
+                let path = self.transcript.as_ref();
+                let path = path.ok_or_else(|| expected("transcript", "the file of a transcript"))?;
+                let mut answers = Answers::default();
+                answers.read(&cache::read_whole(path, MOST_TRANSCRIPT_BYTES)?);
+                Ok(Box::new(Recorded::new(answers).with_context(|| path.display().to_string())?))
+            }
+            Kind::Live => {
+                let live = self.live.as_ref();
+                Ok(Box::new(Live::open(
+                    live.ok_or_else(|| expected("live", "a table with base_url and model"))?,
+                )?))
+            }
+            Kind::Local => {
+                let local = self.local.as_ref();
+                open_local(local.ok_or_else(|| expected("local", "a table with model"))?, options)
+            }
+        }
+    }
+}
+
+#[cfg(feature = "local")]
+fn open_local(file: &LocalFile, options: &Options) -> anyhow::Result<Box<dyn Generator>> {
+    Ok(Box::new(Local::open(file, options)?))
+}
+
+#[cfg(not(feature = "local"))]
+fn open_local(file: &LocalFile, _: &Options) -> anyhow::Result<Box<dyn Generator>> {
+    file.check()?;
+    Err(exit::Usage::error("generator.kind: this binary was built without the feature `local`"))
 }
 
 /// A generator with its journal.

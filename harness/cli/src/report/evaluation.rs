@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::signs::ndcg_up_while_ap_falls;
 use super::{Cell, Report, Table};
 use crate::arguments::Options;
 use crate::commands::Finished;
@@ -73,8 +74,9 @@ pub fn report(
     let json = match <[Value; 1]>::try_from(documents.clone()) {
         Ok([only]) => only,
         Err(_) => {
+            let signs = signs(&comparisons);
             let comparisons = comparisons.iter().map(Compared::json).collect::<Vec<_>>();
-            json!({ "dataset": done.dataset, "systems": documents, "comparisons": comparisons })
+            json!({ "dataset": done.dataset, "systems": documents, "comparisons": comparisons, "signs": signs })
         }
     };
     let lines = if documents.len() > 1 { documents } else { Vec::new() };
@@ -257,6 +259,15 @@ fn paired(base: &Evaluation, system: &Evaluation, measure: usize) -> (Vec<f64>, 
     base.queries.iter().filter_map(|query| Some((query.values[measure], *theirs.get(&query.query)?))).unzip()
 }
 
+/// The signs of failure, system by system.
+fn signs(comparisons: &[Compared]) -> Vec<String> {
+    let of_system = |of: &[Compared]| {
+        let changes = of.iter().map(|one| (one.measure.as_str(), one.comparison.mean_difference));
+        Some(format!("{}: {}", of[0].system, ndcg_up_while_ap_falls(changes)?))
+    };
+    comparisons.chunk_by(|one, other| one.system == other.system).filter_map(of_system).collect()
+}
+
 fn comparison_table(comparisons: &[Compared], baseline: &str) -> Table {
     let columns = [
         "system",
@@ -289,5 +300,6 @@ fn comparison_table(comparisons: &[Compared], baseline: &str) -> Table {
         "paired over queries: randomization test (two-sided), t-test; Holm's correction over all rows"
             .to_owned(),
     ];
+    table.notes.extend(signs(comparisons).into_iter().map(|sign| format!("WARNING: {sign}")));
     table
 }

@@ -6,6 +6,7 @@ mod csv;
 pub mod evaluation;
 mod json;
 mod markdown;
+pub mod signs;
 mod table;
 
 use std::io::{self, Write};

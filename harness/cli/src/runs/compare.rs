@@ -14,6 +14,7 @@ use super::answers::Documents;
 use super::record::{Agreement, Measured, Record, System, Timing, Unit, short};
 use super::speed;
 use crate::exit::Usage;
+use crate::report::signs::ndcg_up_while_ap_falls;
 
 /// How many of the queries that fell most are named.
 const WORST: usize = 5;
@@ -98,6 +99,8 @@ pub struct SystemComparison {
     pub judged_in_top_10: [f64; 2],
     /// Whether all rankings are the same to the last bit, where both were kept.
     pub same_rankings: Option<bool>,
+    /// Signs of failure in how the measures changed.
+    pub signs: Vec<String>,
     /// The queries that fell most by the first measure, with their first documents.
     pub worst_queries: Vec<QueryChange>,
 }
@@ -437,9 +440,15 @@ fn compare_systems(
         lost_queries: lost.collect(),
         judged_in_top_10: [old.judged_in_top_10, new.judged_in_top_10],
         same_rankings: old.rankings.as_ref().zip(new.rankings.as_ref()).map(|(old, new)| old == new),
+        signs: signs(&measures),
         worst_queries: worst(&rows[0], old, new, before),
         measures,
     })
+}
+
+fn signs(measures: &[MeasureComparison]) -> Vec<String> {
+    let changes = measures.iter().map(|one| (one.measure.as_str(), one.difference));
+    ndcg_up_while_ap_falls(changes).into_iter().collect()
 }
 
 /// One measure's values on the queries both sides have: places of the queries, and both columns.

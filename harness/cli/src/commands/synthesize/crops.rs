@@ -12,13 +12,14 @@ use relevance::Scale;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use synthesis::asking::{self, Reply, ask_all};
+use synthesis::asking::{Reply, ask_all};
 use synthesis::crops::{
     Counts, CropsParameters, Discriminator, Documents, HistoryAudit, LabelledQuery, Labelling, Labels,
     Negatives, QueryRecords, Record, Source, Windows, WorldKnowledge, candidates_of, world_knowledge,
 };
 use synthesis::generator::Generator;
 use synthesis::judging::JudgeCounts;
+use synthesis::offline::Offline;
 use synthesis::quality::{GradedPair, QualityCheck};
 
 use super::quality;
@@ -27,7 +28,7 @@ use crate::commands::Finished;
 use crate::commands::recipe::Completed;
 use crate::exit::Usage;
 use crate::external_sort::{Sorted, Sorter};
-use crate::generators::{GeneratorFile, JudgeFile, usage_json, usage_table};
+use crate::generators::{GeneratorFile, JudgeFile, ModelUse};
 use crate::logs::{self, LogCounts, LogFile};
 use crate::new_folder::{self, BeirFiles, NewFile, NewFolder};
 use crate::recipe::{self, Claim};
@@ -157,9 +158,11 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         first_without_queries: found.first_without_queries,
         labelling: labelling.counts,
         judge: judge.digest().to_owned(),
-        judge_usage: judge.usage(),
         judge_counts: judge.answer_counts(),
-        generator_usage: generator.and_then(|generator| generator.usage()),
+        asked: [ModelUse::judge("judge_usage", judge.as_ref())]
+            .into_iter()
+            .chain(generator.as_deref().map(ModelUse::generator))
+            .collect(),
     };
     writing.finish(&file, &audit, &texts, folder, options)
 }
@@ -197,7 +200,8 @@ fn generator(
     let mut ids: Vec<&String> = texts.0.keys().collect();
     ids.sort_unstable();
     let documents = ids.into_iter().map(|id| texts.0[id].as_str());
-    file.generator.open_remembering(found.queries.iter().map(String::as_str), documents, options).map(Some)
+    let queries = found.queries.iter().map(String::as_str);
+    file.generator.open(|| Offline::new(queries, documents), options).map(Some)
 }
 
 /// What the log holds.
@@ -330,9 +334,8 @@ struct Audit {
     first_without_queries: Option<String>,
     labelling: Counts,
     judge: String,
-    judge_usage: Option<asking::Usage>,
     judge_counts: Option<JudgeCounts>,
-    generator_usage: Option<asking::Usage>,
+    asked: Vec<ModelUse>,
 }
 
 impl Writing {
@@ -438,20 +441,11 @@ impl Writing {
         if let Some(counts) = &audit.judge_counts {
             json["judge_answers"] = json!(counts);
         }
-        let labels = audit.judge_counts.map(|counts| counts.graded);
-        for (key, usage, labels) in
-            [("judge_usage", &audit.judge_usage, labels), ("generator_usage", &audit.generator_usage, None)]
-        {
-            if usage.is_some() {
-                json[key] = usage_json(usage.as_ref(), labels);
-            }
-        }
-        folder.write("summary.json", &(serde_json::to_string_pretty(&json)? + "\n"))?;
-        folder.finish()?;
         let mut tables = vec![sources_table(&audit.labelling, &signs), rules_table(audit)];
         tables.extend(quality.iter().flat_map(quality::tables));
-        tables.extend(usage_table(audit.judge_usage.as_ref(), labels));
-        tables.extend(usage_table(audit.generator_usage.as_ref(), None));
+        audit.asked.iter().for_each(|asked| asked.report(&mut json, &mut tables));
+        folder.write("summary.json", &(serde_json::to_string_pretty(&json)? + "\n"))?;
+        folder.finish()?;
         Ok(Report { tables, json, lines: Vec::new() }.into())
     }
 }
@@ -526,4 +520,25 @@ fn rules_table(audit: &Audit) -> Table {
         table.notes.push(format!("first user without queries: {first}"));
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positives_that_hardly_pass_are_a_sign() {
+        let mut counts = Counts::default();
+        let of = &mut counts.sources[Source::Reformulation as usize];
+        (of.found, of.passed, of.barely_passed) = (10, 5, 3);
+        let of = &mut counts.sources[Source::Recommendation as usize];
+        (of.found, of.passed, of.barely_passed) = (7, 0, 0);
+        let said = signs(&counts);
+        assert!(said[0].ends_with(": 3 of 5 passed by at most 0.05"), "{said:?}");
+        assert!(said[1].ends_with(": the discriminator let none of 7 pass") && said.len() == 2, "{said:?}");
+        let of = &mut counts.sources[Source::Reformulation as usize];
+        of.barely_passed = 2;
+        counts.sources[Source::Recommendation as usize].passed = 1;
+        assert_eq!(signs(&counts), [""; 0]);
+    }
 }

@@ -255,3 +255,21 @@ impl Measured {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_score_model_that_cannot_tell_the_middle_grades_is_a_sign() {
+        // Grade 1 is never found; grade 2 is found twice of three times, and nothing else is called so: F1 .8.
+        let graded = [(0, 0), (0, 0), (1, 0), (1, 3), (2, 2), (2, 2), (2, 3), (3, 3)];
+        let measured = measure(&graded, 100);
+        assert_eq!(measured.signs(), ["score model: F1 0.000 on grade 1 (2 pairs), below 0.6"]);
+        let notes = measured.table().notes;
+        assert!(notes[0].contains("fitted to 100 pairs") && notes[1].contains("on grade 1"), "{notes:?}");
+        let good = [(0, 0), (1, 1), (1, 1), (1, 2), (2, 2), (2, 2), (3, 0)];
+        assert_eq!(measure(&good, 1).signs(), [""; 0], "the outer grades are not looked at");
+    }
+}

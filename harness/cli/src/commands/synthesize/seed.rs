@@ -1,13 +1,15 @@
-//! What SyCL, SSRA and the SLM labeler start from: a collection with some grades, part of whose queries may be held out;
-//! and who writes texts for it.
+//! What SyCL, SSRA and the SLM labeler start from, a collection with some grades, part of whose queries may be held out; and
+//! what the three have alike: flags, the beginning and the end.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use datasets::Collection;
 use relevance::{Grade, QueryJudgments};
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use synthesis::generator::Generator;
-use synthesis::journal::Journaled;
+use serde_json::Value;
 use synthesis::normal_form;
 use synthesis::offline::Offline;
 use synthesis::quality::TestSet;
@@ -16,21 +18,75 @@ use super::quality;
 use crate::arguments::Options;
 use crate::collections;
 use crate::exit::Usage;
-use crate::generators::{GeneratorFile, Journal, Kind};
 use crate::new_folder::{self, BeirFiles, NewFolder};
-use crate::progress;
+use crate::recipe;
 use crate::recipe::training::HeldOut;
 use crate::training::data::hold_out;
 
-/// Flags of every command that starts from a collection; they are laid over the recipe.
+/// Flags of a command that starts from a collection. Those that a recipe has too are laid over it.
 #[derive(Debug, Args)]
-pub struct SeedFlags {
+pub struct Command {
+    /// The recipe
+    recipe: PathBuf,
+    /// The new folder to write: the pairs as JSON lines and as BEIR folders, and test/ where queries are held out
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
     /// The collection with documents, queries and grades: a name or a folder
     #[arg(long, value_name = "NAME|DIR")]
     dataset: Option<String>,
     /// The split whose grades are used
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
+}
+
+/// A recipe with a table `[seed]`.
+pub trait FromSeed: DeserializeOwned + Serialize {
+    /// The table.
+    fn seed(&mut self) -> &mut SeedFile;
+
+    /// Whether the other tables can be.
+    ///
+    /// # Errors
+    /// The first parameter that cannot.
+    fn check(&self) -> synthesis::Result<()>;
+}
+
+/// What every such command begins with and ends with.
+pub struct Making<F> {
+    /// The recipe with the flags laid over it.
+    pub file: F,
+    /// The folder in the making.
+    pub folder: NewFolder,
+    /// The collection.
+    pub seed: Seed,
+}
+
+impl<F: FromSeed> Making<F> {
+    /// Reads the recipe, begins the folder and opens the collection.
+    ///
+    /// # Errors
+    /// When one of these cannot be.
+    pub fn begin(command: &Command, options: &Options) -> anyhow::Result<Self> {
+        let mut file: F = recipe::read(&command.recipe)?;
+        let seed = file.seed();
+        seed.dataset = command.dataset.clone().or(seed.dataset.take());
+        seed.split = command.split.clone().or(seed.split.take());
+        file.check()?;
+        let folder = NewFolder::begin(&command.out)?;
+        let seed = Seed::open(file.seed(), options)?;
+        Ok(Self { file, folder, seed })
+    }
+
+    /// Writes the held-out queries, the recipe and the summary, and lets the folder appear.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn finish(self, summary: &Value) -> anyhow::Result<()> {
+        self.seed.write_test(&self.folder)?;
+        self.folder.write("recipe.toml", &toml::to_string(&self.file)?)?;
+        self.folder.write("summary.json", &(serde_json::to_string_pretty(summary)? + "\n"))?;
+        self.folder.finish()
+    }
 }
 
 /// `[seed]`.
@@ -46,14 +102,6 @@ pub struct SeedFile {
     /// Queries that nothing is made from: they are written out as a test collection.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_out: Option<HeldOut>,
-}
-
-impl SeedFile {
-    /// The same with the flags laid over it.
-    pub fn with(self, flags: &SeedFlags) -> Self {
-        let dataset = flags.dataset.clone().or(self.dataset);
-        Self { dataset, split: flags.split.clone().or(self.split), ..self }
-    }
 }
 
 /// A judged pair with its texts: positions in [`Seed::queries`] and among the documents.
@@ -131,6 +179,25 @@ impl Seed {
         queries.map(|query| normal_form(&query.text)).collect()
     }
 
+    /// The offline generator over these queries and the collection's documents; `passages`: one that can compose passages.
+    ///
+    /// # Errors
+    /// When there is nothing for it to know.
+    pub fn offline<'q>(
+        &'q self,
+        queries: impl IntoIterator<Item = &'q str>,
+        passages: bool,
+    ) -> synthesis::Result<Offline> {
+        let texts = || self.texts.iter().map(String::as_str);
+        let offline = Offline::new(queries, texts())?;
+        Ok(if passages { offline.with_passages(texts()) } else { offline })
+    }
+
+    /// The texts of the queries.
+    pub fn query_texts(&self) -> impl Iterator<Item = &str> {
+        self.queries.iter().map(|(_, text)| text.as_str())
+    }
+
     /// Writes the held-out queries as a collection of their own, `test/`, where there are any.
     ///
     /// # Errors
@@ -154,52 +221,5 @@ impl Seed {
         judgments.finish()?;
         let what = format!("The held-out queries of {}, with its documents.", held_out.name);
         folder.write("test/manifest.toml", &new_folder::manifest("test", &what, &held_out.scale, &["test"])?)
-    }
-}
-
-/// Who writes texts, with its journal.
-pub struct Writer {
-    generator: Box<dyn Generator>,
-    journal: Option<Journal>,
-}
-
-impl Writer {
-    /// The recipe's generator. The offline one knows these queries and these documents, and can compose passages where
-    /// that is asked for.
-    ///
-    /// # Errors
-    /// As [`GeneratorFile::open`], or when the journal cannot be opened.
-    pub fn open<'a>(
-        file: &GeneratorFile,
-        queries: impl IntoIterator<Item = &'a str>,
-        documents: &'a [String],
-        passages: bool,
-        options: &Options,
-    ) -> anyhow::Result<Self> {
-        let texts = || documents.iter().map(String::as_str);
-        let generator: Box<dyn Generator> = match file.kind {
-            Kind::Offline if passages => Box::new(Offline::new(queries, texts())?.with_passages(texts())),
-            _ => file.open(queries, texts())?,
-        };
-        let journal = file.journal.as_deref().map(Journal::open).transpose()?;
-        if let (Some(path), Some(journal)) = (&file.journal, &journal) {
-            let (answers, damaged) = journal.counts();
-            let shown = path.display();
-            progress::say(options, format!("{shown}: {answers} answers, {damaged} lines that are none"));
-        }
-        Ok(Self { generator, journal })
-    }
-
-    /// Which model writes, and which version of it.
-    pub fn named(&self) -> (String, String) {
-        (self.generator.model().to_owned(), self.generator.revision().to_owned())
-    }
-
-    /// Does some work with the generator, every answer remembered.
-    pub fn with<T>(&self, work: impl FnOnce(&dyn Generator) -> T) -> T {
-        match &self.journal {
-            Some(journal) => work(&Journaled::new(self.generator.as_ref(), journal)),
-            None => work(self.generator.as_ref()),
-        }
     }
 }

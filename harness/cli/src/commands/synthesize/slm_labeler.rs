@@ -2,9 +2,8 @@
 //! grades; with the teacher beside people, and what labels cost.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::Args;
 use datasets::Document;
 use rayon::prelude::*;
 use relevance::agreement::{Confusion, Weights, accuracy, cohen_kappa, mean_absolute_error};
@@ -15,6 +14,7 @@ use scorer::lexical::{Analyzer, Bm25Index, Bm25Parameters};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use synthesis::draws::Draws;
+use synthesis::generator::Generator;
 use synthesis::judge::{Judge, Verdict};
 use synthesis::quality::GradedPair;
 use synthesis::slm_labeler::{
@@ -26,13 +26,14 @@ use synthesis::{normal_form, query_id};
 use super::graded_set::GradedSet;
 use super::quality;
 use super::score_model::{self, Measured, ScoreModelFile};
-use super::seed::{Seed, SeedFile, SeedFlags, Writer};
+pub use super::seed::Command;
+use super::seed::{FromSeed, Making, Seed, SeedFile};
 use crate::arguments::Options;
 use crate::commands::Finished;
 use crate::commands::recipe::Completed;
 use crate::exit::Usage;
-use crate::generators::GeneratorFile;
-use crate::new_folder::{NewFile, NewFolder};
+use crate::generators::{GeneratorFile, ModelUse};
+use crate::new_folder::NewFile;
 use crate::progress;
 use crate::recipe::{self, Claim};
 use crate::report::{Cell, Report, Table};
@@ -41,18 +42,6 @@ use crate::report::{Cell, Report, Table};
 const LONGEST_FIELD: usize = 80;
 /// Pairs that are graded in one call of the teacher.
 const PAIRS_AT_A_TIME: usize = 1024;
-
-/// Flags of `graded synthesize slm-labeler`. Those that a recipe has too are laid over it.
-#[derive(Debug, Args)]
-pub struct Command {
-    /// The recipe
-    recipe: PathBuf,
-    /// The new folder to write: pairs.jsonl and a BEIR folder, humans.jsonl, and test/ where queries are held out
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    #[command(flatten)]
-    seed: SeedFlags,
-}
 
 /// A recipe of `graded synthesize slm-labeler`: every key optional, unknown keys refused.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -65,6 +54,17 @@ struct LabelerFile {
     teacher: ScoreModelFile,
     generator: GeneratorFile,
     prices: Vec<Price>,
+}
+
+impl FromSeed for LabelerFile {
+    fn seed(&mut self) -> &mut SeedFile {
+        &mut self.seed
+    }
+
+    fn check(&self) -> synthesis::Result<()> {
+        LabelerParameters { queries: self.seed_queries.clone(), negatives: self.hard_negatives.clone() }
+            .check()
+    }
 }
 
 /// The recipe at `path`, completed.
@@ -126,58 +126,55 @@ struct TeacherAgreement {
 
 /// Runs `graded synthesize slm-labeler`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
-    let mut file: LabelerFile = recipe::read(&command.recipe)?;
-    file.seed = file.seed.with(&command.seed);
-    LabelerParameters { queries: file.seed_queries.clone(), negatives: file.hard_negatives.clone() }
-        .check()?;
-    let folder = NewFolder::begin(&command.out)?;
-    let seed = Seed::open(&file.seed, options)?;
-    let teacher = score_model::open(&file.teacher, &seed, &[], options)?;
+    let making: Making<LabelerFile> = Making::begin(command, options)?;
+    let Making { file, folder, seed } = &making;
+    let teacher = score_model::open(&file.teacher, seed, &[], options)?;
     let mut counts = Counts::default();
-    let log = seed.queries.iter().map(|(_, text)| text.as_str());
-    let writer = Writer::open(&file.generator, log, &seed.texts, false, options)?;
-    let mut candidates = written(&file, &seed, &writer, &mut counts, options)?;
+    let generator = file.generator.open(|| seed.offline(seed.query_texts(), false), options)?;
+    let mut candidates = written(file, seed, generator.as_ref(), &mut counts, options)?;
     if file.seed_queries.own {
-        candidates.extend(own(&file, &seed, &mut counts)?);
+        candidates.extend(own(file, seed, &mut counts)?);
     }
-    let mut set = GradedSet::begin(&folder, "", seed.test_set())?;
+    let mut set = GradedSet::begin(folder, "", seed.test_set())?;
     let mut humans = folder.file("humans.jsonl")?;
-    let both =
-        teach(&candidates, &seed, teacher.judge.as_ref(), &mut set, &mut humans, &mut counts, options)?;
+    let both = teach(&candidates, seed, teacher.judge.as_ref(), &mut set, &mut humans, &mut counts, options)?;
     if counts.graded.iter().sum::<u64>() == 0 {
         let found = format!("{} pairs, none of which the teacher could grade", counts.pairs);
         return Err(Usage::error(format!("nothing to write: {found}")));
     }
     humans.finish()?;
     let what = "Queries for seed documents and hard negatives with a teacher's grades, by graded synthesize slm-labeler.";
-    let quality = set.finish(&folder, "slm-labeler", what, &Scale::ssra())?;
-    seed.write_test(&folder)?;
-    folder.write("recipe.toml", &toml::to_string(&file)?)?;
+    let quality = set.finish(folder, "slm-labeler", what, &Scale::ssra())?;
     let agreement = agreement(&both);
     let costs: Vec<Value> = file
         .prices
         .iter()
         .map(|price| json!({ "name": price.name, "per_1000": price.per_thousand(counts.mean_characters) }))
         .collect();
-    let (model, revision) = writer.named();
-    let json = json!({
+    let mut json = json!({
         "seed": options.seed,
         "teacher": teacher.judge.digest(),
-        "generator": { "model": model, "revision": revision },
+        "generator": { "model": generator.model(), "revision": generator.revision() },
         "teacher_model": teacher.measured,
         "counts": counts,
         "teacher_and_people": agreement,
         "costs": costs,
         "quality": quality,
     });
-    folder.write("summary.json", &(serde_json::to_string_pretty(&json)? + "\n"))?;
-    folder.finish()?;
     let mut tables = vec![counts_table(&counts), agreement_table(&agreement)];
     if !file.prices.is_empty() {
         tables.push(price_table(&file.prices, counts.mean_characters));
     }
     tables.extend(teacher.measured.as_ref().map(Measured::table));
     tables.extend(quality::tables(&quality));
+    if let Some(counts) = teacher.judge.answer_counts() {
+        json["teacher_answers"] = json!(counts);
+    }
+    let teacher = ModelUse::judge("teacher_usage", teacher.judge.as_ref());
+    for asked in [ModelUse::generator(generator.as_ref()), teacher] {
+        asked.report(&mut json, &mut tables);
+    }
+    making.finish(&json)?;
     Ok(Report { tables, json, lines: Vec::new() }.into())
 }
 
@@ -185,7 +182,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
 fn written(
     file: &LabelerFile,
     seed: &Seed,
-    writer: &Writer,
+    generator: &dyn Generator,
     counts: &mut Counts,
     options: &Options,
 ) -> anyhow::Result<Vec<Candidate>> {
@@ -204,7 +201,7 @@ fn written(
     let ask = |&at: &usize| {
         let fields = fields(&seed.collection.documents[at], &rules.fields);
         let request = seed_query(&seed.texts[at], &fields, rules, options.seed);
-        let answers = writer.with(|generator| generator.generate(&request));
+        let answers = generator.generate(&request);
         bar.inc(1);
         answers
     };

@@ -4,9 +4,8 @@
 //! and align round by round, write. Documents are worked on in parallel, each from draws of its own, so that nothing
 //! depends on the order or the number of threads.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::Args;
 use rayon::prelude::*;
 use relevance::{Grade, Scale};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -15,7 +14,7 @@ use scorer::lexical::{Analyzer, Bm25Index, Bm25Parameters};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use synthesis::draws::Draws;
-use synthesis::generator::Example;
+use synthesis::generator::{Example, Generator};
 use synthesis::judge::Judge;
 use synthesis::quality::GradedPair;
 use synthesis::ssra::{
@@ -27,11 +26,12 @@ use synthesis::{normal_form, query_id};
 use super::graded_set::GradedSet;
 use super::quality;
 use super::score_model::{self, Measured, ScoreModelFile};
-use super::seed::{Seed, SeedFile, SeedFlags, Writer};
+pub use super::seed::Command;
+use super::seed::{FromSeed, Making, Seed, SeedFile};
 use crate::arguments::Options;
 use crate::commands::Finished;
 use crate::commands::recipe::Completed;
-use crate::generators::GeneratorFile;
+use crate::generators::{GeneratorFile, Kind, ModelUse};
 use crate::new_folder::NewFolder;
 use crate::progress;
 use crate::recipe::{self, Claim};
@@ -39,18 +39,6 @@ use crate::report::{Cell, Report, Table};
 
 /// Above this share of repeated queries the generator is said to have collapsed.
 const COLLAPSED: f64 = 0.1;
-
-/// Flags of `graded synthesize ssra`. Those that a recipe has too are laid over it.
-#[derive(Debug, Args)]
-pub struct Command {
-    /// The recipe
-    recipe: PathBuf,
-    /// The new folder to write: pairs.jsonl and a BEIR folder, and test/ where queries are held out
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    #[command(flatten)]
-    seed: SeedFlags,
-}
 
 /// A recipe of `graded synthesize ssra`: every key optional, unknown keys refused.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -78,6 +66,17 @@ impl Default for SsraFile {
             rounds: Rounds::default(),
             generator: GeneratorFile::default(),
         }
+    }
+}
+
+impl FromSeed for SsraFile {
+    fn seed(&mut self) -> &mut SeedFile {
+        &mut self.seed
+    }
+
+    fn check(&self) -> synthesis::Result<()> {
+        let (stage_1, stage_2, rounds) = (self.stage_1.clone(), self.stage_2.clone(), self.rounds.clone());
+        SsraParameters { stage_1, stage_2, rounds }.check()
     }
 }
 
@@ -126,50 +125,45 @@ struct Round {
 
 /// Runs `graded synthesize ssra`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
-    let mut file: SsraFile = recipe::read(&command.recipe)?;
-    file.seed = file.seed.with(&command.seed);
-    let (stage_1, stage_2, rounds) = (file.stage_1.clone(), file.stage_2.clone(), file.rounds.clone());
-    SsraParameters { stage_1, stage_2, rounds }.check()?;
-    let folder = NewFolder::begin(&command.out)?;
-    let seed = Seed::open(&file.seed, options)?;
-    let mut model = score_model::open(&file.score_model, &seed, &[], options)?;
-    let pairwise = score_model::open(&file.pairwise, &seed, &[], options)?.judge;
-    let mut data = Data::new(&seed);
+    let making: Making<SsraFile> = Making::begin(command, options)?;
+    let Making { file, folder, seed } = &making;
+    let mut model = score_model::open(&file.score_model, seed, &[], options)?;
+    let pairwise = score_model::open(&file.pairwise, seed, &[], options)?.judge;
+    let mut data = Data::new(seed);
     let reannotation = match file.stage_1.on {
         true => data.reannotate(&file.stage_1, model.judge.as_ref(), options)?,
         false => ReannotationCounts::default(),
     };
     let mut done = Vec::new();
-    let mut generator = (String::new(), String::new());
+    let mut generator = None;
     for number in 1..=file.rounds.count {
-        let written = data.items.iter().filter(|item| item.source.starts_with("round"));
-        let log = seed.queries.iter().map(|(_, text)| text.as_str());
-        let log = log.chain(written.map(|item| item.query.as_str()));
-        let writer = Writer::open(&file.generator, log, &seed.texts, false, options)?;
-        generator = writer.named();
+        // What the offline generator knows grows with the rounds; a model stays as it is, and its count goes on.
+        if generator.is_none() || file.generator.kind == Kind::Offline {
+            let written = data.written().map(|item| item.query.as_str());
+            let log = seed.query_texts().chain(written);
+            generator = Some(file.generator.open(|| seed.offline(log, false), options)?);
+        }
+        let Some(generator) = &generator else { break };
         let judges = [model.judge.as_ref(), pairwise.as_ref()];
-        let mut round = data.round(number, &file, &writer, judges, options)?;
-        if file.rounds.refit_score_model {
+        let mut round = data.round(number, file, generator.as_ref(), judges, options)?;
+        if file.rounds.refit_score_model && file.score_model.kind == score_model::Kind::Fitted {
             let further: Vec<(&str, &str, Grade)> = data
-                .items
-                .iter()
-                .filter(|item| item.source.starts_with("round"))
+                .written()
                 .map(|item| (item.query.as_str(), seed.texts[item.document].as_str(), item.grade))
                 .collect();
-            let refitted = score_model::open(&file.score_model, &seed, &further, options)?;
+            let refitted = score_model::open(&file.score_model, seed, &further, options)?;
             round.score_model = refitted.measured.clone();
             model.judge = refitted.judge;
         }
         done.push(round);
     }
-    let quality = data.write(&folder)?;
-    seed.write_test(&folder)?;
-    folder.write("recipe.toml", &toml::to_string(&file)?)?;
+    let quality = data.write(folder)?;
     let signs = signs(&data.diversity, model.measured.as_ref());
-    let json = json!({
+    let named_generator = generator.as_deref().map(|one| (one.model(), one.revision())).unwrap_or_default();
+    let mut json = json!({
         "seed": options.seed,
         "judge": model.judge.digest(),
-        "generator": { "model": generator.0, "revision": generator.1 },
+        "generator": { "model": named_generator.0, "revision": named_generator.1 },
         "score_model": model.measured,
         "stage_1": reannotation,
         "rounds": done,
@@ -177,13 +171,20 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         "quality": quality,
         "signs": signs,
     });
-    folder.write("summary.json", &(serde_json::to_string_pretty(&json)? + "\n"))?;
-    folder.finish()?;
     let mut tables = vec![reannotation_table(&reannotation)];
     tables.extend(done.iter().flat_map(round_tables));
     tables.push(diversity_table(&data.diversity, &signs));
     tables.extend(model.measured.as_ref().map(Measured::table));
     tables.extend(quality::tables(&quality));
+    if let Some(counts) = pairwise.answer_counts() {
+        json["pairwise_answers"] = json!(counts);
+    }
+    let judges = [("score_model_usage", &model.judge), ("pairwise_usage", &pairwise)];
+    let judges = judges.map(|(key, judge)| ModelUse::judge(key, judge.as_ref()));
+    for asked in generator.as_deref().map(ModelUse::generator).into_iter().chain(judges) {
+        asked.report(&mut json, &mut tables);
+    }
+    making.finish(&json)?;
     Ok(Report { tables, json, lines: Vec::new() }.into())
 }
 
@@ -204,6 +205,11 @@ impl<'s> Data<'s> {
         let first = check.measure(items.iter().map(|item| item.query.as_str()));
         let diversity = vec![("seed".to_owned(), first)];
         Self { seed, items, known, held_out: seed.held_out_queries(), diversity, check }
+    }
+
+    /// What the rounds so far have added.
+    fn written(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().filter(|item| item.source.starts_with("round"))
     }
 
     fn push(&mut self, item: Item) {
@@ -270,7 +276,7 @@ impl<'s> Data<'s> {
         &mut self,
         number: usize,
         file: &SsraFile,
-        writer: &Writer,
+        generator: &dyn Generator,
         [score_model, pairwise]: [&dyn Judge; 2],
         options: &Options,
     ) -> anyhow::Result<Round> {
@@ -292,9 +298,8 @@ impl<'s> Data<'s> {
             // A held-out query counts as one that is there.
             let mut known = this.known[document].clone();
             known.extend(this.held_out.iter().cloned());
-            let proposed = writer
-                .with(|generator| propose(text, &known, &examples, rules, generator, score_model, draw));
-            let (proposals, mut funnels) = proposed?;
+            let (proposals, mut funnels) =
+                propose(text, &known, &examples, rules, generator, score_model, draw)?;
             let aligned = align(text, &proposals, rules, pairwise, &mut funnels)?;
             bar.inc(1);
             Ok((document, proposals, funnels, aligned))
@@ -462,4 +467,25 @@ fn diversity_table(diversity: &[(String, Diversity)], signs: &[String]) -> Table
     }
     table.notes.extend_from_slice(signs);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_round_that_repeats_its_queries_is_a_sign() {
+        let measure = |queries: &[&str]| DiversityCheck::default().measure(queries.iter().copied());
+        let diverse = ["wine stain", "red wine", "white wine", "wine", "stain", "salt", "a", "b", "c", "d"];
+        let collapsed = [&diverse[..], &["Wine  stain", "red wine"]].concat();
+        let rounds = [
+            // Seeds repeat what people asked: that is no generator's fault.
+            ("seed".to_owned(), measure(&collapsed)),
+            ("round 1, proposed".to_owned(), measure(&diverse)),
+            ("round 1, kept".to_owned(), measure(&collapsed)),
+        ];
+        assert_eq!(signs(&rounds, None), ["round 1, kept: 16.7 % of the queries repeat another"]);
+        assert_eq!(signs(&rounds[..2], None), [""; 0]);
+    }
 }

@@ -1,8 +1,7 @@
 //! `graded synthesize sycl`: lists of passages at four grades for real queries, written and mined, side by side.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::Args;
 use rayon::prelude::*;
 use relevance::{Grade, Scale};
 use rustc_hash::FxHashMap;
@@ -21,29 +20,18 @@ use synthesis::sycl::{
 use super::graded_set::GradedSet;
 use super::quality;
 use super::score_model::{self, ScoreModel, ScoreModelFile};
-use super::seed::{Seed, SeedFile, SeedFlags, Writer};
+pub use super::seed::Command;
+use super::seed::{FromSeed, Making, Seed, SeedFile};
 use crate::arguments::Options;
 use crate::commands::Finished;
 use crate::commands::recipe::Completed;
 use crate::exit::Usage;
-use crate::generators::GeneratorFile;
+use crate::generators::{GeneratorFile, ModelUse};
 use crate::new_folder::NewFolder;
 use crate::progress;
 use crate::recipe::{self, Claim, SystemChoice};
 use crate::report::{Cell, Report, Table};
 use crate::systems::{self, Candidates, Resources, Task};
-
-/// Flags of `graded synthesize sycl`. Those that a recipe has too are laid over it.
-#[derive(Debug, Args)]
-pub struct Command {
-    /// The recipe
-    recipe: PathBuf,
-    /// The new folder to write: written/, mined/, and test/ where queries are held out
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    #[command(flatten)]
-    seed: SeedFlags,
-}
 
 /// A recipe of `graded synthesize sycl`: every key optional, unknown keys refused.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -76,6 +64,23 @@ impl Default for Ranking {
     }
 }
 
+impl SyclFile {
+    fn parameters(&self) -> SyclParameters {
+        let (written, mined, lists) = (self.written.clone(), self.mined.clone(), self.lists.clone());
+        SyclParameters { written, mined, lists }
+    }
+}
+
+impl FromSeed for SyclFile {
+    fn seed(&mut self) -> &mut SeedFile {
+        &mut self.seed
+    }
+
+    fn check(&self) -> synthesis::Result<()> {
+        self.parameters().check()
+    }
+}
+
 /// The recipe at `path`, completed.
 ///
 /// # Errors
@@ -103,27 +108,19 @@ struct Audit {
 
 /// Runs `graded synthesize sycl`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
-    let mut file: SyclFile = recipe::read(&command.recipe)?;
-    file.seed = file.seed.with(&command.seed);
-    let parameters = SyclParameters {
-        written: file.written.clone(),
-        mined: file.mined.clone(),
-        lists: file.lists.clone(),
-    };
-    parameters.check()?;
-    let folder = NewFolder::begin(&command.out)?;
-    let seed = Seed::open(&file.seed, options)?;
-    let model = score_model::open(&file.score_model, &seed, &[], options)?;
+    let making: Making<SyclFile> = Making::begin(command, options)?;
+    let Making { file, folder, seed } = &making;
+    let parameters = file.parameters();
+    let model = score_model::open(&file.score_model, seed, &[], options)?;
     let mined_judge = match &file.mined_judge {
-        Some(file) => Some(score_model::open(file, &seed, &[], options)?.judge),
+        Some(file) => Some(score_model::open(file, seed, &[], options)?.judge),
         None => None,
     };
-    let log = seed.queries.iter().map(|(_, text)| text.as_str());
-    let writer = Writer::open(&file.generator, log, &seed.texts, true, options)?;
+    let generator = file.generator.open(|| seed.offline(seed.query_texts(), true), options)?;
     let judge = model.judge.as_ref();
-    let (written, counts) = writer.with(|generator| write(&seed, &parameters, generator, judge, options))?;
+    let (written, counts) = write(seed, &parameters, generator.as_ref(), judge, options)?;
     let (mined, mined_counts) =
-        mine(&seed, &parameters, &file.ranking, mined_judge.as_deref().unwrap_or(judge), options)?;
+        mine(seed, &parameters, &file.ranking, mined_judge.as_deref().unwrap_or(judge), options)?;
     let lists: Vec<Lists> =
         written.into_iter().zip(mined).map(|(written, mined)| Lists { written, mined }).collect();
     let has = |list: &Lists| {
@@ -148,13 +145,14 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         )));
     }
     let is_taken = |list: &Lists, arm: usize| has(list)[if file.lists.same_queries { 2 } else { arm }];
-    let written = write_arm(&folder, &seed, &lists, |list| is_taken(list, 0))?;
-    let mined = mine_arm(&folder, &seed, &lists, |list| is_taken(list, 1))?;
-    seed.write_test(&folder)?;
-    folder.write("recipe.toml", &toml::to_string(&file)?)?;
-    let report = report(&audit, &model, [&written, &mined], writer.named(), options)?;
-    folder.write("summary.json", &(serde_json::to_string_pretty(&report.json)? + "\n"))?;
-    folder.finish()?;
+    let written = write_arm(folder, seed, &lists, |list| is_taken(list, 0))?;
+    let mined = mine_arm(folder, seed, &lists, |list| is_taken(list, 1))?;
+    let mut report = report(&audit, &model, [&written, &mined], generator.as_ref(), options)?;
+    let mined_judge = mined_judge.as_deref().map(|judge| ModelUse::judge("mined_judge_usage", judge));
+    for asked in [ModelUse::judge("score_model_usage", judge)].into_iter().chain(mined_judge) {
+        asked.report(&mut report.json, &mut report.tables);
+    }
+    making.finish(&report.json)?;
     Ok(report.into())
 }
 
@@ -321,9 +319,10 @@ fn report(
     audit: &Audit,
     model: &ScoreModel,
     [written, mined]: [&Quality; 2],
-    (generator, revision): (String, String),
+    generator: &dyn Generator,
     options: &Options,
 ) -> anyhow::Result<Report> {
+    let (name, revision) = (generator.model(), generator.revision());
     let mut arms = Table::new(["arm", "queries with a list", "in both", "pairs"]).titled("lists");
     let [in_written, in_mined, in_both] = audit.lists;
     for (name, queries, quality) in [("written", in_written, written), ("mined", in_mined, mined)] {
@@ -334,7 +333,7 @@ fn report(
             Cell::Count(quality.pairs),
         ]);
     }
-    arms.notes.push(format!("of {} queries; {generator} {revision} wrote", audit.queries));
+    arms.notes.push(format!("of {} queries; {name} {revision} wrote", audit.queries));
     let mut tables = vec![arms, written_table(&audit.written), mined_table(&audit.mined)];
     tables.extend(model.measured.as_ref().map(score_model::Measured::table));
     for (name, quality) in [("written", written), ("mined", mined)] {
@@ -347,10 +346,11 @@ fn report(
     let mut json: Value = serde_json::to_value(audit)?;
     json["seed"] = options.seed.into();
     json["judge"] = model.judge.digest().into();
-    json["generator"] = json!({ "model": generator, "revision": revision });
+    json["generator"] = json!({ "model": name, "revision": revision });
     json["score_model"] = serde_json::to_value(&model.measured)?;
     json["quality"] = json!({ "written": written, "mined": mined });
     json["signs"] = model.measured.as_ref().map(score_model::Measured::signs).into();
+    ModelUse::generator(generator).report(&mut json, &mut tables);
     Ok(Report { tables, json, lines: Vec::new() })
 }
 

@@ -23,7 +23,7 @@ use synthesis::{Generator, Request, SynthesisError};
 
 use exchange::{Completion, Outcome, Road, body};
 use limits::{Limits, Spent, estimated_tokens};
-pub use settings::LiveFile;
+pub use settings::{Budget, LiveFile};
 use settings::{Form, ModelChange};
 
 /// The shortest upper bound of a pause between attempts.
