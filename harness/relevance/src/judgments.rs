@@ -74,7 +74,8 @@ impl QueryJudgments {
     /// waiting for the one before; a walk over all of them does not wait. Pays where there are as many look-ups as
     /// judgments.
     pub(crate) fn bring_near(&self) {
-        let slots = self.index.slots.iter().step_by(64 / size_of::<Slot>()).fold(0, |all, slot| all ^ slot.hash);
+        let slots =
+            self.index.slots.iter().step_by(64 / size_of::<Slot>()).fold(0, |all, slot| all ^ slot.hash);
         let documents = self.documents.iter().step_by(64 / size_of::<(u32, Grade)>());
         let documents = documents.fold(0, |all, (end, _)| all ^ end);
         let ids = self.ids.as_bytes().iter().step_by(64).fold(0, |all, byte| all ^ byte);

@@ -561,8 +561,8 @@ impl<'g, T: Scanned> Worker<'g, T> {
             let bound = &self.group.bounds[query];
             let limit = bound.threshold(self.group.thresholds[query].get(), worst);
             let margin = bound.margin(worst);
-            for row in 0..range.len() {
-                let product = self.products[row] * weights[row];
+            for (row, weight) in weights.iter().enumerate() {
+                let product = self.products[row] * weight;
                 #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN must pass
                 if !(product < limit) {
                     let candidate = self.candidate(range.start + row, margin.interval(product));
