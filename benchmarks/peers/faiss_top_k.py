@@ -2,17 +2,19 @@
 
     cargo build --release -p kernels --example top_k
     python benchmarks/peers/faiss_top_k.py [--queries 1000] [--documents 500000] [--columns 384] [--k 100]
-                                           [--threads 2] [--rounds 3] [--vectors FILE.npy]
+                                           [--threads 2] [--rounds 3] [--vectors FILE.npy] [--record FILE.csv]
 
 Needs numpy and faiss-cpu. Without --vectors, unit vectors of normal noise; with it, the rows of the file: the
 first --queries are the queries, all others the documents. BLAS, FAISS and our threads are set equal. Prints the
-best time of each, the ratios, the GFLOP/s beside the measured peak, and compares ids and scores. On a busy
+best time of each, the ratios round by round, the GFLOP/s beside the measured peak, and compares ids and scores. On a busy
 machine `--threads 1 --clock cpu` counts CPU time (Linux) in place of elapsed time.
 """
 
 import argparse
+import csv
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ for name, default in [("queries", 1000), ("documents", 500_000), ("columns", 384
 parser.add_argument("--vectors", help="a .npy file of f32 rows to use in place of noise")
 parser.add_argument("--binary", default=pathlib.Path(__file__).parents[2] / "target/release/examples/top_k")
 parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+parser.add_argument("--record", help="where to write one CSV row per entrant")
 options = parser.parse_args()
 for variable in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"]:
     os.environ[variable] = str(options.threads)
@@ -136,9 +139,32 @@ for name in ["faiss", "numpy", "f32", "codes"]:
 for name in ["faiss-1", "f32-1", "codes-1"]:
     rounds = " ".join(f"{1e3 * seconds:.2f}" for seconds in times[name])
     print(f"{name:8} {1e3 * best[name]:8.2f} ms per query   rounds {rounds}")
-print(f"f32 scan: {best['faiss'] / best['f32']:.2f} x FAISS, {best['numpy'] / best['f32']:.2f} x numpy")
-print(f"8-bit scan: {best['faiss'] / best['codes']:.2f} x FAISS")
-print(f"one query: f32 {best['faiss-1'] / best['f32-1']:.2f} x FAISS, 8-bit {best['faiss-1'] / best['codes-1']:.2f} x FAISS")
+
+
+def ratios(theirs, ours):
+    """Theirs over ours, round by round: median, least and greatest."""
+    each = sorted(their / our for their, our in zip(times[theirs], times[ours]))
+    return statistics.median(each), each[0], each[-1]
+
+
+for name, theirs, ours in [
+    ("f32 scan", "faiss", "f32"), ("f32 scan", "numpy", "f32"), ("8-bit scan", "faiss", "codes"),
+    ("one query, f32", "faiss-1", "f32-1"), ("one query, 8-bit", "faiss-1", "codes-1"),
+]:
+    print("{}: {:.2f} ({:.2f}-{:.2f}) x {}".format(name, *ratios(theirs, ours), theirs.removesuffix("-1")))
+if options.record:
+    with open(options.record, "w", newline="") as file:
+        writer = csv.writer(file)
+        spread = ["median", "min", "max"]
+        writer.writerow(["entrant", "queries", "documents", "columns", "k", "threads", "clock", "rounds", *(f"seconds_{end}" for end in spread),
+                         "gflops", "peak_gflops", *(f"faiss_ratio_{end}" for end in spread)])
+        for name in ["faiss", "numpy", "f32", "codes", "faiss-1", "f32-1", "codes-1"]:
+            single = name.endswith("-1")
+            seconds, operations = sorted(times[name]), work / len(queries) if single else work
+            figures = [statistics.median(seconds), seconds[0], seconds[-1], operations / statistics.median(seconds), peak,
+                       *ratios("faiss-1" if single else "faiss", name)]
+            writer.writerow([name, 1 if single else len(queries), len(documents), columns, options.k, options.threads, options.clock,
+                             options.rounds, *(f"{figure:.4g}" for figure in figures)])
 
 same = all((a == b).all() for a, b in zip(f32_found, codes_found))
 print(f"8-bit scan gives the ids and the score bits of the f32 scan: {same}")

@@ -1,7 +1,7 @@
 """H-InfoNCE, value and gradients, against PyTorch: both sides interleaved in one run, ratios of medians.
 
     cargo build --release -p benchmarks --bench h_infonce
-    python benchmarks/peers/torch_h_infonce.py BENCH_BINARY [rounds]
+    python benchmarks/peers/torch_h_infonce.py BENCH_BINARY [rounds [RECORD.csv]]
 
 BENCH_BINARY is the built benchmark (target/release/deps/h_infonce-...). Each side is a process of its own and
 says how much memory it peaked at beyond its inputs. PyTorch is tried two ways: `masked`, one masked
@@ -10,6 +10,7 @@ log-sum-exp for label 0 and the listed pairs gathered, the least a B x N matrix 
 Needs torch and numpy.
 """
 
+import csv
 import statistics
 import subprocess
 import sys
@@ -106,6 +107,20 @@ class Side:
         return statistics.median(self.seconds[1:] or self.seconds)
 
 
+def record(sides, path):
+    """One row a side; ratios are of one round each, to the first side."""
+    spread = lambda values: [f"{figure:.4g}" for figure in (statistics.median(values), min(values), max(values))]
+    ends = ["median", "min", "max"]
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["entrant", "queries", "documents", "columns", "rounds", *(f"seconds_{end}" for end in ends), "mib_beyond_inputs",
+                         *(f"time_ratio_{end}" for end in ends), "memory_ratio"])
+        for side in sides:
+            ratios = [their / our for their, our in zip(side.seconds[1:], sides[0].seconds[1:])]
+            writer.writerow([side.name, QUERIES, DOCUMENTS, WIDTH, len(ratios), *spread(side.seconds[1:]), f"{side.memory_mib:.1f}",
+                             *spread(ratios), f"{side.memory_mib / sides[0].memory_mib:.1f}"])
+
+
 def main():
     binary, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 7
     ours = Side("graded", [binary, "--peer"])
@@ -116,6 +131,8 @@ def main():
     for peer in peers:
         for mine, theirs in zip(ours.result, peer.result):
             assert abs(mine - theirs) <= 1e-4 * abs(theirs), (peer.name, ours.result, peer.result)
+    if len(sys.argv) > 3:
+        record([ours, *peers], sys.argv[3])
     print("All results agree. Medians after one warm-up run:")
     operations = 6 * QUERIES * DOCUMENTS * WIDTH
     for side in (ours, *peers):
