@@ -15,6 +15,7 @@ const { values: flags } = parseArgs({
     lengths: { type: "string", default: "32,128,256" },
     rounds: { type: "string", default: "7" },
     first: { type: "string" },
+    labeler: { type: "string" },
     short: { type: "string", default: fileURLToPath(new URL("../../../datasets/sample/corpus.jsonl", import.meta.url)) },
   },
 });
@@ -24,6 +25,9 @@ const TEXTS = 8;
 /** Short texts that the static encoder is timed over, and the words of each. */
 const SHORT_TEXTS = 6000;
 const SHORT_WORDS = 6;
+/** Pairs that one labeler and a pool of two threads label, of this many tokens together. */
+const PAIRS = 64;
+const PAIR_TOKENS = 128;
 /** How close the vectors must be before a time counts. */
 const LEAST_COSINE = 0.95;
 /** Words that are one token each. */
@@ -162,7 +166,38 @@ async function staticTexts(rounds) {
   line("static", "", "texts/s", [SHORT_TEXTS / median(times)], []);
 }
 
-if (flags.first) {
+/** A labeler in one thread beside a pool of two over the same pairs, in turns, on the clock. */
+async function twoThreads(rounds) {
+  const { Labeler, LabelerPool, load } = await import(pathToFileURL(join(resolve(flags.package), "node.js")));
+  await load();
+  const bundle = readFileSync(flags.labeler);
+  const one = new Labeler(bundle);
+  const two = await LabelerPool.open(bundle, { threads: 2 });
+  const documents = textsOf(PAIR_TOKENS - 7, PAIRS);
+  const queries = documents.map((text) => text.split(" ").slice(0, 6).join(" "));
+  const ones = JSON.parse(one.label(queries, documents));
+  const twos = await two.label(queries, documents);
+  if (JSON.stringify(ones) !== JSON.stringify(twos)) throw new Error("the pool's labels are others than one labeler's");
+  const wallSeconds = async (work) => {
+    const begun = performance.now();
+    await work();
+    return (performance.now() - begun) / 1000;
+  };
+  const times = [];
+  for (let round = 0; round < rounds; round++) {
+    times.push([await wallSeconds(() => two.label(queries, documents)), await wallSeconds(() => one.label(queries, documents))]);
+  }
+  two.close();
+  const rates = [0, 1].map((side) => PAIRS / median(times.map((pair) => pair[side])));
+  console.log("what,tokens,unit,two_threads,one_thread,ratio_min,ratio_median,ratio_max");
+  const sorted = times.map(([pool, alone]) => alone / pool).sort((a, b) => a - b);
+  console.log(["label", PAIR_TOKENS, "pairs/s", ...rates, sorted[0], median(sorted), sorted.at(-1)]
+    .map((cell) => (typeof cell === "number" && cell !== PAIR_TOKENS ? digits(cell) : cell)).join(","));
+}
+
+if (flags.labeler) {
+  await twoThreads(Number(flags.rounds));
+} else if (flags.first) {
   await first(flags.first);
 } else {
   const rounds = Number(flags.rounds);
