@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::amx;
 use crate::error::{Error, Result};
 
 /// One of the implementations every kernel has.
@@ -106,6 +107,8 @@ pub enum InstructionSet {
     Avx512,
     /// [`InstructionSet::Avx512`] with VNNI: four 8-bit products per lane and instruction.
     Avx512Vnni,
+    /// [`InstructionSet::Avx512Vnni`] with AMX: 8-bit products of tiles of 16 x 64. On Linux, which must be asked for it.
+    Avx512Amx,
     /// 64-bit Arm: 128 bits.
     Neon,
     /// WebAssembly compiled with `+simd128`: 128 bits, no fused multiply-add.
@@ -114,10 +117,11 @@ pub enum InstructionSet {
 
 impl InstructionSet {
     /// Every set, narrowest first within an architecture.
-    pub const ALL: [InstructionSet; 5] = [
+    pub const ALL: [InstructionSet; 6] = [
         InstructionSet::Avx2,
         InstructionSet::Avx512,
         InstructionSet::Avx512Vnni,
+        InstructionSet::Avx512Amx,
         InstructionSet::Neon,
         InstructionSet::Simd128,
     ];
@@ -140,6 +144,7 @@ impl InstructionSet {
             InstructionSet::Avx2 => has_avx2(),
             InstructionSet::Avx512 => has_avx2() && has_avx512(),
             InstructionSet::Avx512Vnni => has_avx2() && has_avx512() && has_avx512_vnni(),
+            InstructionSet::Avx512Amx => has_avx2() && has_avx512() && has_avx512_vnni() && amx::available(),
             InstructionSet::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
             InstructionSet::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
         }
@@ -185,6 +190,7 @@ impl fmt::Display for InstructionSet {
             InstructionSet::Avx2 => "AVX2+FMA",
             InstructionSet::Avx512 => "AVX-512",
             InstructionSet::Avx512Vnni => "AVX-512 VNNI",
+            InstructionSet::Avx512Amx => "AVX-512 VNNI, AMX",
             InstructionSet::Neon => "NEON",
             InstructionSet::Simd128 => "wasm simd128",
         })

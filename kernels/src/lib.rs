@@ -4,6 +4,7 @@
 //! the definition in plain loops, `simd.rs` the same on vector instructions. This crate never hears of text,
 //! files, clocks or the environment.
 
+mod amx;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod device;

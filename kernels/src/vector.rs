@@ -435,7 +435,7 @@ pub(crate) use x86::{Avx2, Avx512};
 /// The lanes of one register under `set`.
 pub(crate) fn lanes(set: Option<InstructionSet>) -> usize {
     match set {
-        Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => 16,
+        Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx) => 16,
         _ => 8,
     }
 }
@@ -467,7 +467,7 @@ macro_rules! for_each_set {
                     assert!(set.is_available(), "{set} is not available on this processor");
                 }
                 match set {
-                    Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => {
+                    Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx) => {
                         // SAFETY: `is_available` saw every feature the function is compiled for.
                         return unsafe { avx512($($argument),*) };
                     }

@@ -12,6 +12,8 @@ use super::math;
 use super::packed::Portable;
 use super::packed::{Aligned, PackedLinear, Product, TILE, codes_of, place};
 use super::{Layer, Look, Norm, Sequence, Shape, Site, Weights};
+#[cfg(target_arch = "x86_64")]
+use crate::amx::{Step, TILE_GROUPS, TILE_ROWS, Tiles};
 use crate::device::InstructionSet;
 
 /// Tokens that go through a layer together (a longer text goes alone): their vectors stay in the second-level cache.
@@ -38,6 +40,8 @@ pub(super) fn lay_out(weights: &Weights, set: InstructionSet) -> Box<dyn Forward
         InstructionSet::Avx512 => Box::new(Packed::<Avx512>::new(weights)),
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512Vnni => Box::new(Packed::<Avx512Vnni>::new(weights)),
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512Amx => Box::new(Packed::<Avx512Amx>::new(weights)),
         #[cfg(target_arch = "aarch64")]
         InstructionSet::Neon => Box::new(Packed::<Neon>::new(weights)),
         // The only set there is.
@@ -92,9 +96,10 @@ trait Machine: 'static {
     unsafe fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]);
 }
 
-/// The generic bodies below, compiled for one instruction set: `$p` registers of outputs by `$r` rows in a tile.
+/// The generic bodies below, compiled for one instruction set: `$p` registers of outputs by `$r` rows in a tile, linear
+/// maps by `$body`.
 macro_rules! machine {
-    ($(#[$about:meta])* $name:ident, $linear:ty, $pairs:ty, $p:literal x $r:literal $(, $features:literal)?) => {
+    ($(#[$about:meta])* $name:ident, $linear:ty, $pairs:ty, $p:literal x $r:literal, $body:ident $(, $features:literal)?) => {
         $(#[$about])*
         struct $name;
 
@@ -122,7 +127,7 @@ macro_rules! machine {
                 outputs: &mut [f32],
             ) {
                 // SAFETY: the instruction set is there, by the trait's contract.
-                unsafe { linear_body::<$linear, $p, $r, false>(codes, scales, linear, outputs) }
+                unsafe { $body::<$linear, $p, $r, false>(codes, scales, linear, outputs) }
             }
             #[inline(never)]
             $(#[target_feature(enable = $features)])?
@@ -134,7 +139,7 @@ macro_rules! machine {
             ) {
                 if <$linear as Product>::ROWS == 1 {
                     // SAFETY: the instruction set is there, by the trait's contract.
-                    return unsafe { linear_body::<$linear, $p, $r, true>(codes, scales, linear, outputs) };
+                    return unsafe { $body::<$linear, $p, $r, true>(codes, scales, linear, outputs) };
                 }
                 // SAFETY: as above.
                 unsafe { Self::linear(codes, scales, linear, outputs) };
@@ -185,38 +190,43 @@ macro_rules! machine {
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 machine!(
     /// Whatever the target has without asking.
-    Baseline, Portable, Portable, 4 x 2
+    Baseline, Portable, Portable, 4 x 2, linear_body
 );
 #[cfg(target_arch = "x86_64")]
 use super::packed::x86;
 #[cfg(target_arch = "x86_64")]
 machine!(
     /// AVX2.
-    Avx2, x86::Avx2Pairs, x86::Avx2Pairs, 2 x 6, "avx2"
+    Avx2, x86::Avx2Pairs, x86::Avx2Pairs, 2 x 6, linear_body, "avx2"
 );
 #[cfg(target_arch = "x86_64")]
 machine!(
     /// AVX-512.
-    Avx512, x86::Avx512Pairs, x86::Avx512Pairs, 2 x 12, "avx512f,avx512bw,avx512dq,avx512vl,avx2"
+    Avx512, x86::Avx512Pairs, x86::Avx512Pairs, 2 x 12, linear_body, "avx512f,avx512bw,avx512dq,avx512vl,avx2"
 );
 #[cfg(target_arch = "x86_64")]
 machine!(
     /// AVX-512 with VNNI.
-    Avx512Vnni, x86::VnniQuads, x86::VnniPairs, 2 x 12, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2"
+    Avx512Vnni, x86::VnniQuads, x86::VnniPairs, 2 x 12, linear_body, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2"
+);
+#[cfg(target_arch = "x86_64")]
+machine!(
+    /// AVX-512 with VNNI, linear maps on AMX tiles.
+    Avx512Amx, x86::VnniQuads, x86::VnniPairs, 2 x 12, tiled_linear_body, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2"
 );
 #[cfg(target_arch = "aarch64")]
 use super::packed::neon;
 #[cfg(target_arch = "aarch64")]
 machine!(
     /// NEON.
-    Neon, neon::NeonQuads, neon::NeonPairs, 4 x 4
+    Neon, neon::NeonQuads, neon::NeonPairs, 4 x 4, linear_body
 );
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::packed::wasm;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 machine!(
     /// WebAssembly.
-    Simd128, wasm::Simd128Pairs, wasm::Simd128Pairs, 2 x 4, "simd128"
+    Simd128, wasm::Simd128Pairs, wasm::Simd128Pairs, 2 x 4, linear_body, "simd128"
 );
 
 /// 16-bit codes of `count` rows of `groups` pairs.
@@ -567,6 +577,76 @@ unsafe fn linear_body<D: Product, const P: usize, const R: usize, const GELU: bo
         }
     }
 }
+
+/// [`linear_body`] on AMX tiles: 32 rows by 32 outputs at a time, as many groups of inputs in a tile as divide them all.
+///
+/// # Safety
+/// The processor has AMX and the instruction set of `D`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn tiled_linear_body<D, const P: usize, const R: usize, const GELU: bool>(
+    codes: &[u8],
+    row_scales: &[f32],
+    linear: &PackedLinear<D>,
+    outputs: &mut [f32],
+) where
+    D: Product<Code = u8, Weight = i8>,
+{
+    const { assert!(D::ROWS == 1 && D::PANEL == TILE_ROWS && D::GROUP == 4 && TILE == 2 * TILE_ROWS) };
+    let rows = row_scales.len();
+    if rows == 0 {
+        return;
+    }
+    let (groups, columns) = (linear.groups(), outputs.len() / rows);
+    let stride = groups * D::GROUP;
+    assert!(codes.len() >= rows * stride);
+    let at_once = (1..=TILE_GROUPS).rev().find(|count| groups.is_multiple_of(*count)).unwrap_or(1);
+    let mut sums = TiledSums([0; 2 * TILE_ROWS * TILE]);
+    for (block, row_scales) in row_scales.chunks(2 * TILE_ROWS).enumerate() {
+        let row = block * 2 * TILE_ROWS;
+        let upper = row_scales.len().min(TILE_ROWS);
+        let lower = row_scales.len() - upper;
+        // SAFETY: AMX is there, by this function's contract.
+        let tiles = unsafe { Tiles::new(upper, lower, at_once) };
+        let codes = codes[row * stride..].as_ptr();
+        for first in (0..columns).step_by(TILE) {
+            let panels = linear.panels[first * stride..(first + TILE) * stride].as_ptr().cast::<u8>();
+            // SAFETY: the tiles have the shapes of what they read: rows and panels of `groups` groups, `TILE` sums.
+            unsafe {
+                tiles.start(linear.start[first..first + TILE].as_ptr());
+                for group in (0..groups).step_by(at_once) {
+                    let left = panels.add(group * D::PANEL * D::GROUP);
+                    tiles.add_unsigned_products(Step {
+                        upper: codes.add(group * D::GROUP),
+                        lower: codes.wrapping_add(TILE_ROWS * stride + group * D::GROUP),
+                        stride,
+                        left,
+                        right: left.add(D::PANEL * stride),
+                        line: D::PANEL * D::GROUP,
+                    });
+                }
+                let sums = sums.0.as_mut_ptr();
+                tiles.store(sums, sums.add(TILE_ROWS * TILE), TILE * size_of::<i32>());
+            }
+            let (scales, bias) = (&linear.scales[first..first + TILE], &linear.bias[first..first + TILE]);
+            let used = TILE.min(columns - first);
+            let outputs = outputs[row * columns..].chunks_exact_mut(columns);
+            for ((sums, row_scale), outputs) in sums.0.chunks_exact(TILE).zip(row_scales).zip(outputs) {
+                let outputs = &mut outputs[first..first + used];
+                if used == TILE {
+                    finish::<GELU, true>(sums, scales, *row_scale, bias, outputs);
+                } else {
+                    finish::<GELU, false>(sums, scales, *row_scale, bias, outputs);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of two by two AMX tiles, on a cache line.
+#[cfg(target_arch = "x86_64")]
+#[repr(C, align(64))]
+struct TiledSums([i32; 2 * TILE_ROWS * TILE]);
 
 /// Elements that [`finish`] takes at once where there are as many; divides every tile.
 const FINISHED: usize = 8;

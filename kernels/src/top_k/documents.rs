@@ -338,10 +338,12 @@ pub(crate) struct EncodedRow {
 pub(crate) fn row_encoder() -> fn(&[f32], &mut [i8]) -> EncodedRow {
     match InstructionSet::best() {
         #[cfg(target_arch = "x86_64")]
-        Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => |row, codes| {
-            // SAFETY: `best` returns only sets this processor has.
-            unsafe { encode_row_avx512(row, codes) }
-        },
+        Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx) => {
+            |row, codes| {
+                // SAFETY: `best` returns only sets this processor has.
+                unsafe { encode_row_avx512(row, codes) }
+            }
+        }
         #[cfg(target_arch = "x86_64")]
         Some(InstructionSet::Avx2) => |row, codes| {
             // SAFETY: `best` returns only sets this processor has.

@@ -126,7 +126,7 @@ impl Kernels<f32> {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => avx512::floats(),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Vnni => avx512_vnni::floats(),
+            InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx => avx512_vnni::floats(),
             #[cfg(target_arch = "aarch64")]
             InstructionSet::Neon => neon::floats(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -147,7 +147,7 @@ impl Kernels<i8> {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => avx512::codes(),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Vnni => avx512_vnni::codes(),
+            InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx => avx512_vnni::codes(),
             #[cfg(target_arch = "aarch64")]
             InstructionSet::Neon => neon::codes(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

@@ -142,7 +142,7 @@ macro_rules! compiled_for_each_set {
             #[cfg(target_arch = "x86_64")]
             match set.filter(|set| set.is_available()) {
                 // SAFETY: `is_available` saw every feature the function is compiled for.
-                Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni) => return unsafe { avx512($($argument),*) },
+                Some(InstructionSet::Avx512 | InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx) => return unsafe { avx512($($argument),*) },
                 // SAFETY: `is_available` saw every feature the function is compiled for.
                 Some(InstructionSet::Avx2) => return unsafe { avx2($($argument),*) },
                 _ => {}
