@@ -245,6 +245,10 @@ mod tiles {
         /// Adds the products of unsigned codes with signed weights.
         add_unsigned_products, "tdpbusd"
     );
+    products!(
+        /// Adds the products of signed codes with unsigned weights.
+        add_signed_products, "tdpbsud"
+    );
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

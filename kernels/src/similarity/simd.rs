@@ -16,9 +16,9 @@ pub(crate) fn dot_with(set: InstructionSet) -> Dot {
         // SAFETY: the assertion above found AVX2 and FMA.
         InstructionSet::Avx2 => |left, right| unsafe { dot_avx2(left, right) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the assertion above found AVX-512 F, BW, DQ and VL.
         InstructionSet::Avx512 | InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx => {
-            |l, r| unsafe { dot_avx512(l, r) }
+            // SAFETY: the assertion above found AVX-512 F, BW, DQ and VL.
+            |left, right| unsafe { dot_avx512(left, right) }
         }
         _ => dot::<false>,
     }

@@ -19,7 +19,7 @@ use super::vector::Vector;
 use crate::device::InstructionSet;
 
 /// The most registers of accumulators a tile has.
-pub(crate) const MAX_REGISTERS: usize = 24;
+pub(crate) const MAX_REGISTERS: usize = 64;
 /// The most queries in the lanes of a register.
 pub(crate) const MAX_LANES: usize = 16;
 
@@ -147,7 +147,9 @@ impl Kernels<i8> {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => avx512::codes(),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx => avx512_vnni::codes(),
+            InstructionSet::Avx512Vnni => avx512_vnni::codes(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Amx => tiled::codes(),
             #[cfg(target_arch = "aarch64")]
             InstructionSet::Neon => neon::codes(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -230,6 +232,129 @@ compile!(
 compile!(neon, super::super::vector::neon::Neon, "neon", floats 4 x 6, codes 4 x 4);
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 compile!(simd128, super::super::vector::wasm::Simd128, "simd128", floats 2 x 4, codes 2 x 4);
+
+/// Codes on AMX tiles: 32 documents, whose codes are signed, by 32 queries, whose codes are raised.
+#[cfg(target_arch = "x86_64")]
+mod tiled {
+    use core::arch::x86_64::{_mm512_load_si512, _mm512_set1_epi32, _mm512_sub_epi32};
+
+    use super::super::vector::Vector;
+    use super::super::vector::x86::Avx512Vnni;
+    use super::*;
+    use crate::amx::{Step, TILE_GROUPS, TILE_ROWS, Tiles};
+
+    const LANES: usize = <Avx512Vnni as Vector>::LANES;
+    /// Registers of queries, and tiles of documents.
+    const REGISTERS: usize = 2;
+    const DOCUMENTS: usize = REGISTERS * TILE_ROWS;
+    const WIDTH: usize = REGISTERS * LANES;
+
+    /// Sums of a tile, on a cache line.
+    #[repr(C, align(64))]
+    struct Sums([i32; DOCUMENTS * WIDTH]);
+
+    pub fn codes() -> Kernels<i8> {
+        Kernels { registers: REGISTERS, documents: DOCUMENTS, tile: code_tile, ..avx512_vnni::codes() }
+    }
+
+    /// # Safety
+    /// AMX and AVX-512 with VNNI are available and the slices are long enough for the tile.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+    unsafe fn code_tile(block: &Block<'_, i8>, weights: &[f32], thresholds: &[f32], hits: &mut Hits) -> bool {
+        // SAFETY: by this function's contract.
+        unsafe { admit(&multiply(block), block.code_sums, weights, thresholds, hits) }
+    }
+
+    /// # Safety
+    /// As [`code_tile`].
+    unsafe fn multiply(block: &Block<'_, i8>) -> Sums {
+        let groups = block.columns / i8::GROUP;
+        let at_once = (1..=TILE_GROUPS).rev().find(|count| groups.is_multiple_of(*count)).unwrap_or(1);
+        let mut sums = Sums([0; DOCUMENTS * WIDTH]);
+        let line = WIDTH * i8::GROUP;
+        let (documents, queries) =
+            (block.documents.as_ptr().cast::<u8>(), block.queries.as_ptr().cast::<u8>());
+        // SAFETY: AMX is there; the tiles have the shapes of what they read, which this function's contract gives.
+        unsafe {
+            let tiles = Tiles::new(TILE_ROWS, TILE_ROWS, at_once);
+            tiles.start(sums.0.as_ptr());
+            for group in (0..groups).step_by(at_once) {
+                let (upper, left) = (documents.add(group * i8::GROUP), queries.add(group * line));
+                tiles.add_signed_products(Step {
+                    upper,
+                    lower: upper.add(TILE_ROWS * block.stride),
+                    stride: block.stride,
+                    left,
+                    right: left.add(line / REGISTERS),
+                    line,
+                });
+            }
+            let sums = sums.0.as_mut_ptr();
+            tiles.store(sums, sums.add(TILE_ROWS * WIDTH), WIDTH * size_of::<i32>());
+        }
+        sums
+    }
+
+    /// [`super::admit`] for sums that lie in memory.
+    ///
+    /// # Safety
+    /// As [`code_tile`].
+    #[inline(always)]
+    unsafe fn admit(
+        sums: &Sums,
+        code_sums: &[i32],
+        weights: &[f32],
+        thresholds: &[f32],
+        hits: &mut Hits,
+    ) -> bool {
+        // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+        unsafe {
+            let limits =
+                [Avx512Vnni::load(thresholds.as_ptr()), Avx512Vnni::load(thresholds.as_ptr().add(LANES))];
+            let mut any = 0;
+            for document in 0..DOCUMENTS {
+                for (register, limit) in limits.iter().enumerate() {
+                    any |= product(sums, code_sums, weights, document, register).not_below(*limit);
+                }
+            }
+            if any == 0 {
+                return false;
+            }
+            // Most tiles end above: the products are made again rather than kept.
+            for document in 0..DOCUMENTS {
+                for (register, limit) in limits.iter().enumerate() {
+                    let place = document * REGISTERS + register;
+                    let product = product(sums, code_sums, weights, document, register);
+                    hits.masks[place] = product.not_below(*limit);
+                    product.store(hits.products[place].as_mut_ptr());
+                }
+            }
+            true
+        }
+    }
+
+    /// The weighted products of a document with a register of queries. (A closure would be compiled without the
+    /// instruction set.)
+    ///
+    /// # Safety
+    /// As [`code_tile`].
+    #[inline(always)]
+    unsafe fn product(
+        sums: &Sums,
+        code_sums: &[i32],
+        weights: &[f32],
+        document: usize,
+        register: usize,
+    ) -> Avx512Vnni {
+        // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+        unsafe {
+            let sums = _mm512_load_si512(sums.0.as_ptr().add(document * WIDTH + register * LANES).cast());
+            let raised = Avx512Vnni::CODE_OFFSET * *code_sums.get_unchecked(document);
+            let product = Avx512Vnni::to_float(_mm512_sub_epi32(sums, _mm512_set1_epi32(raised)));
+            product.multiply(Avx512Vnni::splat(*weights.get_unchecked(document)))
+        }
+    }
+}
 
 /// # Safety
 /// `V`'s instruction set is available; the block has `R` documents and `P` registers of queries.
