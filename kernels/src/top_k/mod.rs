@@ -17,7 +17,11 @@ mod bounds;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod documents;
+mod eigen;
+mod filter;
+mod head;
 mod kernels;
+mod rotation;
 mod scalar;
 mod simd;
 #[cfg(test)]
