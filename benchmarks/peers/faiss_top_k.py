@@ -168,7 +168,7 @@ if options.record:
         writer = csv.writer(file)
         spread = ["median", "min", "max"]
         writer.writerow(["entrant", "queries", "documents", "columns", "k", "threads", "clock", "rounds", *(f"seconds_{end}" for end in spread),
-                         "gflops", "peak_gflops", *(f"faiss_ratio_{end}" for end in spread)])
+                         "gflops", "peak_gflops", *(f"faiss_ratio_{end}" for end in spread), "vectors", "head_columns"])
         for name in ["faiss", "numpy", "f32", "codes", "heads", "faiss-1", "f32-1", "codes-1", "copy", "prepare"]:
             single = name.endswith("-1")
             seconds, operations = sorted(times[name]), work / len(queries) if single else work
@@ -176,7 +176,8 @@ if options.record:
             figures = [statistics.median(seconds), seconds[0], seconds[-1], operations / statistics.median(seconds), peak,
                        *ratios("faiss-1" if single else "faiss", name)]
             writer.writerow([name, 1 if single else len(queries), len(documents), columns, options.k, options.threads, options.clock,
-                             options.rounds, *(f"{figure:.4g}" for figure in figures)])
+                             options.rounds, *(f"{figure:.4g}" for figure in figures), pathlib.Path(options.vectors).stem if options.vectors else "noise",
+                             head_columns])
 
 same = all((a == b).all() for other in (codes_found, heads_found) for a, b in zip(f32_found, other))
 print(f"8-bit scans give the ids and the score bits of the f32 scan: {same}")
