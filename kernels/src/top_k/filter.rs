@@ -1,10 +1,10 @@
 //! The scan of documents that have heads, in two stages: a tile of heads against a tile of queries, and the full product of
 //! the 8-bit copies for each pair that the bound of the heads does not rule out.
 //!
-//! A block is as many documents as fit the second-level cache with heads and copies. The queries are kept twice, their heads
-//! packed for the first stage and their codes row after row for the second, which takes the pairs that a whole block leaves
-//! of a tile of queries, one after the other, and asks ahead for the rows of those to come. What the second stage leaves is a candidate as in any other scan
-//! of codes, so thresholds, buffers and the final scores know nothing of heads.
+//! A block is as many documents as fit the second-level cache with heads and copies. The queries are kept twice: their heads
+//! packed for the first stage, and their codes row after row for the second. That takes the pairs which a whole block
+//! leaves of a tile of queries, one after the other, and asks ahead for the rows of those to come. What it leaves is a
+//! candidate as in any other scan of codes, so thresholds, buffers and final scores know nothing of heads.
 
 use std::ops::Range;
 
