@@ -5,9 +5,10 @@
                                            [--threads 2] [--rounds 3] [--vectors FILE.npy] [--record FILE.csv]
 
 Needs numpy and faiss-cpu. Without --vectors, unit vectors of normal noise; with it, the rows of the file: the
-first --queries are the queries, all others the documents. BLAS, FAISS and our threads are set equal. Prints the
-best time of each, the ratios round by round, the GFLOP/s beside the measured peak, and compares ids and scores. On a busy
-machine `--threads 1 --clock cpu` counts CPU time (Linux) in place of elapsed time.
+first --queries are the queries, all others the documents (`real_vectors.py` makes such a file). BLAS, FAISS and our threads
+are set equal. Prints the best time of each, the ratios round by round, the GFLOP/s beside the measured peak, the time that
+preparing the 8-bit copies takes, without and with heads, and compares ids and scores. GFLOP/s count every pair in full,
+whatever of it a scan could spare itself. On a busy machine `--threads 1 --clock cpu` counts CPU time (Linux) in place of elapsed time.
 """
 
 import argparse
@@ -98,7 +99,7 @@ with tempfile.TemporaryDirectory() as folder:
         answer = ours.stdout.readline()
         if not answer:
             sys.exit(f"{options.binary} stopped")
-        if options.clock == "wall" or kind == "peak":
+        if options.clock == "wall" or kind in ("peak", "columns"):
             return float(answer)
         return (cpu_seconds(ours) - before) / (len(singles) if kind.endswith("-1") else 1)
 
@@ -119,12 +120,17 @@ with tempfile.TemporaryDirectory() as folder:
         f32_found = found()
         note("codes", ask("codes"))
         codes_found = found()
+        note("copy", ask("copy"))
+        note("prepare", ask("prepare"))
+        note("heads", ask("heads"))
+        heads_found = found()
         seconds, numpy_ids = timed(numpy_search)
         note("numpy", seconds)
         seconds, _ = timed(lambda: [index.search(query[None], options.k) for query in singles])
         note("faiss-1", seconds / len(singles))
         note("f32-1", ask("f32-1"))
         note("codes-1", ask("codes-1"))
+    head_columns = int(ask("columns"))
     ours.stdin.close()
     ours.wait()
 
@@ -133,7 +139,11 @@ peak = max(times["peak"]) * options.threads / 1e9
 work = 2 * len(queries) * len(documents) * columns / 1e9
 print(f"{len(queries)} queries x {len(documents)} documents x {columns}, k {options.k}, {options.threads} threads, {options.clock} time")
 print(f"measured f32 peak {peak:.0f} GFLOP/s on {options.threads} threads")
-for name in ["faiss", "numpy", "f32", "codes"]:
+print(f"columns of a head: {head_columns or 'none, they would not pay'}")
+for name in ["copy", "prepare"]:
+    rounds = " ".join(f"{seconds:.3f}" for seconds in times[name])
+    print(f"{name:8} {best[name]:8.3f} s, once for an index   rounds {rounds}")
+for name in ["faiss", "numpy", "f32", "codes", "heads"]:
     rounds = " ".join(f"{seconds:.3f}" for seconds in times[name])
     print(f"{name:8} {best[name]:8.3f} s {work / best[name]:6.0f} GFLOP/s   rounds {rounds}")
 for name in ["faiss-1", "f32-1", "codes-1"]:
@@ -149,6 +159,7 @@ def ratios(theirs, ours):
 
 for name, theirs, ours in [
     ("f32 scan", "faiss", "f32"), ("f32 scan", "numpy", "f32"), ("8-bit scan", "faiss", "codes"),
+    ("scan of heads", "faiss", "heads"), ("scan of heads", "codes", "heads"),
     ("one query, f32", "faiss-1", "f32-1"), ("one query, 8-bit", "faiss-1", "codes-1"),
 ]:
     print("{}: {:.2f} ({:.2f}-{:.2f}) x {}".format(name, *ratios(theirs, ours), theirs.removesuffix("-1")))
@@ -157,17 +168,19 @@ if options.record:
         writer = csv.writer(file)
         spread = ["median", "min", "max"]
         writer.writerow(["entrant", "queries", "documents", "columns", "k", "threads", "clock", "rounds", *(f"seconds_{end}" for end in spread),
-                         "gflops", "peak_gflops", *(f"faiss_ratio_{end}" for end in spread)])
-        for name in ["faiss", "numpy", "f32", "codes", "faiss-1", "f32-1", "codes-1"]:
+                         "gflops", "peak_gflops", *(f"faiss_ratio_{end}" for end in spread), "vectors", "head_columns"])
+        for name in ["faiss", "numpy", "f32", "codes", "heads", "faiss-1", "f32-1", "codes-1", "copy", "prepare"]:
             single = name.endswith("-1")
             seconds, operations = sorted(times[name]), work / len(queries) if single else work
+            operations = 0 if name in ("copy", "prepare") else operations
             figures = [statistics.median(seconds), seconds[0], seconds[-1], operations / statistics.median(seconds), peak,
                        *ratios("faiss-1" if single else "faiss", name)]
             writer.writerow([name, 1 if single else len(queries), len(documents), columns, options.k, options.threads, options.clock,
-                             options.rounds, *(f"{figure:.4g}" for figure in figures)])
+                             options.rounds, *(f"{figure:.4g}" for figure in figures), pathlib.Path(options.vectors).stem if options.vectors else "noise",
+                             head_columns])
 
-same = all((a == b).all() for a, b in zip(f32_found, codes_found))
-print(f"8-bit scan gives the ids and the score bits of the f32 scan: {same}")
+same = all((a == b).all() for other in (codes_found, heads_found) for a, b in zip(f32_found, other))
+print(f"8-bit scans give the ids and the score bits of the f32 scan: {same}")
 exact = np.einsum("qd,qkd->qk", queries.astype(np.float64), documents[f32_found[0]].astype(np.float64))
 print(f"largest difference from f64 scores: {np.abs(exact - f32_found[1]).max():.1e}")
 for name, ids in [("FAISS", faiss_ids), ("numpy", numpy_ids)]:

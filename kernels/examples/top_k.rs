@@ -2,9 +2,11 @@
 //! between this and its peers: see `benchmarks/peers/faiss_top_k.py`.
 //!
 //! Arguments: queries file, documents file (raw little-endian f32), columns, k, threads, output file.
-//! Each input line names a measurement: `f32`, `codes` (the 8-bit copy), `f32-1`, `codes-1` (one query at a
-//! time), `peak` (fused multiply-adds per second on one thread, in FLOP/s). Each answer is a number: seconds,
-//! for the `-1` kinds per query. After `f32` and `codes` the output file holds Q x k ids, then Q x k scores.
+//! Each input line names a measurement: `f32`, `codes` (the 8-bit copy), `heads` (the copy with heads), `f32-1`, `codes-1`
+//! (one query at a time), `copy`, `prepare` (making the copy; making the copy and its heads), `columns` (of a head, 0 where
+//! there is none), `peak` (fused multiply-adds per second on one thread, in FLOP/s). Each answer is a number: seconds
+//! unless it says otherwise, for the `-1` kinds per query. After `f32`, `codes` and `heads` the output file holds Q x k
+//! ids, then Q x k scores.
 
 // A program, not the library: it reads files and clocks.
 #![allow(clippy::disallowed_methods)]
@@ -33,13 +35,31 @@ fn main() -> Result<(), AnyError> {
     let checked = started.elapsed();
     let coded = plain.clone().with_codes();
     eprintln!("checked in {checked:.2?}, copied in {:.2?}", started.elapsed() - checked);
-    let run = |queries, documents| search(queries, documents, k, Metric::Dot, Device::Simd, threads);
+    let mut headed: Option<Documents<'_>> = None;
+    let run = |queries: Matrix<'_, f32>, documents: &Documents<'_>| {
+        search(queries, documents, k, Metric::Dot, Device::Simd, threads)
+    };
     for line in std::io::stdin().lock().lines() {
         let started = Instant::now();
         let figure = match line?.as_str() {
             "peak" => peak(),
             "f32" => timed(started, &run(queries, &plain)?, output)?,
             "codes" => timed(started, &run(queries, &coded)?, output)?,
+            "heads" => {
+                let headed = headed.as_ref().ok_or("heads are searched after `prepare`")?;
+                let started = Instant::now();
+                timed(started, &run(queries, headed)?, output)?
+            }
+            "copy" => {
+                black_box(plain.clone().with_codes());
+                started.elapsed().as_secs_f64()
+            }
+            "prepare" => {
+                let documents = plain.clone().with_rotated_codes();
+                headed = Some(documents);
+                started.elapsed().as_secs_f64()
+            }
+            "columns" => headed.as_ref().and_then(Documents::rotated_columns).unwrap_or(0) as f64,
             single @ ("f32-1" | "codes-1") => {
                 let documents = if single == "f32-1" { &plain } else { &coded };
                 let queries = queries.rows_in(0..queries.rows().min(20));

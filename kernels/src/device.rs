@@ -103,7 +103,7 @@ impl FromStr for Device {
 pub enum InstructionSet {
     /// x86-64 with AVX2, FMA and F16C: 256 bits.
     Avx2,
-    /// x86-64 with AVX-512 F, BW, DQ and VL: 512 bits.
+    /// x86-64 with AVX-512 F, BW, DQ and VL, and POPCNT: 512 bits.
     Avx512,
     /// [`InstructionSet::Avx512`] with VNNI: four 8-bit products per lane and instruction.
     Avx512Vnni,
@@ -162,6 +162,7 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("popcnt")
 }
 
 #[cfg(target_arch = "x86_64")]

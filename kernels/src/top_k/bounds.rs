@@ -14,19 +14,42 @@
 //!   score, and the interval's own arithmetic, round a few times more: `16 u (|q| + e_q)(|r| + e_r)` covers
 //!   them.
 //!
-//! Both have the form `on_residual * e_r + on_norm * |r|`. Underflow is covered because lengths outside
+//! - **Heads** (`head.rs`: `m` columns of a rotation, as codes). Only a bound from above is wanted. `rotation.rs` proves
+//!   `q.r <= h_q.h_r + t_q t_r` for the exact heads; their product is bounded as that of an 8-bit scan, `|h|` in place of
+//!   `|q|` and `|r|`, with residuals that hold the rounding of the computed heads. What `e_r` is multiplied by there, `H`,
+//!   joins the tails, so that each row counts with its own residual: by Cauchy-Schwarz, and for any `s > 0`,
+//!   `t_q t_r + H e_r <= w_q w_r` with `w_q^2 = t_q^2 + s^2 H^2`, `w_r^2 = t_r^2 + e_r^2 / s^2`. The kernel adds
+//!   `fl(T w_r v_r)` to `x` where `T >= (1 + 8 u) w_q v_q / factor`: of the `8 u`, three cover that product, the sum and
+//!   the weighted tail, and one the share of the tails in the rounding of the score.
+//!
+//! All have the form `on_residual * e_r + on_norm * |r|`. Underflow is covered because lengths outside
 //! `1e-15 .. 1e15` are never scanned: such rows and queries get a NaN, which passes every comparison, and are
 //! scored by definition.
 
 use std::ops::{Range, RangeInclusive};
 
 use super::documents::Documents;
+use super::head::{Head, Heads};
 use crate::similarity::Metric;
 
 const UNIT_ROUNDOFF: f64 = 1.0 / (1u32 << 24) as f64;
 
 /// The lengths and scales within which no step of a scan can overflow or lose bits to underflow.
 const PLAIN: RangeInclusive<f64> = 1e-15..=1e15;
+
+/// `s` of the heads' bound: least is lost where `s^2` is the residual of a head over its length, as it is for embeddings.
+const RESIDUAL_SHARE: f64 = 0.1;
+
+/// What of the documents is scanned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scan {
+    /// The values, in f32.
+    Floats,
+    /// Their 8-bit copy.
+    Codes,
+    /// The 8-bit copy of their heads.
+    Heads,
+}
 
 /// A row's share of the error, weight included.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,9 +66,9 @@ impl DocumentBound {
     pub const ZERO: DocumentBound = DocumentBound { weight: 0.0, residual: 0.0, norm: 0.0 };
     const UNKNOWN: DocumentBound = DocumentBound { weight: f32::NAN, residual: 0.0, norm: 0.0 };
 
-    /// The bound of row `row` when its values are scanned (`codes` false) or its 8-bit copy.
+    /// The bound of row `row` in a scan.
     #[allow(clippy::cast_possible_truncation)]
-    pub fn of(documents: &Documents<'_>, row: usize, metric: Metric, codes: bool) -> DocumentBound {
+    pub fn of(documents: &Documents<'_>, row: usize, metric: Metric, scan: Scan) -> DocumentBound {
         let (scale, norm) = (documents.values().scale(row), documents.norm(row));
         if scale == 0.0 || norm == 0.0 {
             return DocumentBound::ZERO;
@@ -53,21 +76,22 @@ impl DocumentBound {
         if !PLAIN.contains(&norm) || !PLAIN.contains(&scale.abs()) || !PLAIN.contains(&(scale.abs() * norm)) {
             return DocumentBound::UNKNOWN;
         }
-        let value = match metric {
-            Metric::Dot => scale,
-            Metric::Cosine => scale.signum() / norm,
+        let value = row_value(scale, norm, metric);
+        let (copy, norm) = match (scan, documents.heads()) {
+            (Scan::Floats, _) => (None, norm),
+            (Scan::Heads, Some(heads)) => (Some(&heads.codes), f64::from(heads.norms[row])),
+            _ => (documents.codes(), norm),
         };
-        let copy = if codes { documents.codes() } else { None };
         let (code_scale, residual) = copy.map_or((1.0, 0.0), |copy| (copy.scales[row], copy.residuals[row]));
         let weight = (value * f64::from(code_scale)) as f32;
-        if !weight.is_normal() {
+        // A head of zeros is all residual.
+        if !weight.is_normal() && code_scale != 0.0 {
             return DocumentBound::UNKNOWN;
         }
-        let up = |bound: f64| if bound == 0.0 { 0.0 } else { ((bound * (1.0 + 1e-9)) as f32).next_up() };
         DocumentBound {
             weight,
-            residual: up(value.abs() * f64::from(residual)),
-            norm: up(value.abs() * norm),
+            residual: rounded_up(value.abs() * f64::from(residual)),
+            norm: rounded_up(value.abs() * norm),
         }
     }
 
@@ -81,6 +105,12 @@ impl DocumentBound {
     }
 }
 
+/// The least f32 that is certainly not below `bound`, for a bound known to nine digits.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn rounded_up(bound: f64) -> f32 {
+    if bound == 0.0 { 0.0 } else { ((bound * (1.0 + 1e-9)) as f32).next_up() }
+}
+
 /// Rows whose errors are remembered together.
 const CHUNK: usize = 16;
 
@@ -89,19 +119,31 @@ const CHUNK: usize = 16;
 pub(crate) struct DocumentBounds {
     /// Per row: what its product is multiplied by.
     pub weights: Vec<f32>,
+    /// Per row, for heads: the weighted tail `v_r w_r`, rounded up. Empty for other scans.
+    pub tails: Vec<f32>,
     /// Per `CHUNK` rows: the largest parts of their errors.
     worst: Vec<DocumentBound>,
 }
 
 impl DocumentBounds {
-    pub fn new(documents: &Documents<'_>, metric: Metric, codes: bool) -> DocumentBounds {
+    pub fn new(documents: &Documents<'_>, metric: Metric, scan: Scan) -> DocumentBounds {
         let rows = documents.rows();
+        let heads = if scan == Scan::Heads { documents.heads() } else { None };
+        let tail = |heads: &Heads, row: usize| {
+            let length =
+                f64::from(heads.tails[row]).hypot(f64::from(heads.codes.residuals[row]) / RESIDUAL_SHARE);
+            if length == 0.0 {
+                return 0.0; // also where there is no length to divide by
+            }
+            rounded_up(row_value(documents.values().scale(row), documents.norm(row), metric).abs() * length)
+        };
         let mut bounds = DocumentBounds {
             weights: Vec::with_capacity(rows),
+            tails: heads.map_or_else(Vec::new, |heads| (0..rows).map(|row| tail(heads, row)).collect()),
             worst: vec![DocumentBound::ZERO; rows.div_ceil(CHUNK)],
         };
         for row in 0..rows {
-            let bound = DocumentBound::of(documents, row, metric, codes);
+            let bound = DocumentBound::of(documents, row, metric, scan);
             bounds.weights.push(bound.weight);
             bounds.worst[row / CHUNK] = bounds.worst[row / CHUNK].worst(&bound);
         }
@@ -151,13 +193,34 @@ impl QueryBound {
         if !PLAIN.contains(&norm) {
             return QueryBound::UNKNOWN;
         }
+        QueryBound::codes_of(norm, norm, scale, residual, metric)
+    }
+
+    /// A vector of length at most `length`, scanned as codes in place of a query of length `norm`.
+    fn codes_of(norm: f64, length: f64, scale: f32, residual: f32, metric: Metric) -> QueryBound {
         let (value, residual) = (query_value(norm, metric), f64::from(residual));
-        let rounding = 16.0 * UNIT_ROUNDOFF * (norm + residual);
+        let rounding = 16.0 * UNIT_ROUNDOFF * (length + residual);
         QueryBound {
             factor: value * f64::from(scale),
-            on_residual: value * (norm + residual + rounding),
+            on_residual: value * (length + residual + rounding),
             on_norm: value * (residual + rounding),
         }
+    }
+
+    /// The head of a query of length `norm`, and the `T` of its lane: what a document's tail is multiplied by.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) fn head(norm: f64, head: &Head, metric: Metric) -> (QueryBound, f32) {
+        if norm == 0.0 {
+            return (QueryBound::ZERO, 0.0);
+        }
+        let factor = query_value(norm, metric) * f64::from(head.scale);
+        if !PLAIN.contains(&norm) || !(factor as f32).is_normal() {
+            return (QueryBound::UNKNOWN, 0.0);
+        }
+        let bound = QueryBound::codes_of(norm, f64::from(head.norm), head.scale, head.residual, metric);
+        let tail = query_value(norm, metric) * f64::from(head.tail);
+        let tail = tail.hypot(RESIDUAL_SHARE * bound.on_residual) / factor * (1.0 + 8.0 * UNIT_ROUNDOFF);
+        (QueryBound { on_residual: 0.0, ..bound }, rounded_up(tail))
     }
 
     /// The most by which a score may differ from `product * factor`.
@@ -210,6 +273,15 @@ impl Margin {
     }
 }
 
+/// `v_r`, for a row of this scale and length.
+fn row_value(scale: f64, norm: f64, metric: Metric) -> f64 {
+    match metric {
+        Metric::Dot => scale,
+        Metric::Cosine => scale.signum() / norm,
+    }
+}
+
+/// `v_q`, for a query of this length.
 fn query_value(norm: f64, metric: Metric) -> f64 {
     match metric {
         Metric::Dot => 1.0,

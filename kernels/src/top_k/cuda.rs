@@ -24,7 +24,7 @@ use std::thread;
 use half::bf16;
 
 use super::best::{Best, Scored};
-use super::bounds::DocumentBound;
+use super::bounds::{DocumentBound, Scan};
 use super::documents::{Documents, Values};
 use super::{Accumulator, Engine, Pass, TopK};
 use crate::cuda::{
@@ -206,7 +206,7 @@ impl Chunk {
         let mut values = gpu.buffer(bytes.len())?;
         uploader.copy(bytes, &mut values)?;
         let bounds: Vec<DocumentBound> =
-            rows.clone().map(|row| DocumentBound::of(documents, row, metric, false)).collect();
+            rows.clone().map(|row| DocumentBound::of(documents, row, metric, Scan::Floats)).collect();
         let weights: Vec<f32> = bounds.iter().map(|bound| bound.weight).collect();
         let tile_norms: Vec<f32> = bounds
             .chunks(BOUND_ROWS)

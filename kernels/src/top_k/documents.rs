@@ -1,12 +1,13 @@
 //! Documents made ready to be searched: checked, their lengths known, with an optional 8-bit copy.
 
-use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::bounds::DocumentBounds;
+use super::bounds::{DocumentBounds, Scan};
+use super::head::Heads;
 use crate::device::{Device, InstructionSet};
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Real};
@@ -134,7 +135,7 @@ fn prefetch<T>(row: &[T]) {
 #[derive(Clone, Debug)]
 pub(crate) struct Codes<'a> {
     /// `N` rows of `stride` codes, a multiple of four; columns beyond `d` are 0.
-    pub values: Cow<'a, [i8]>,
+    pub values: CodeRows<'a>,
     pub stride: usize,
     /// Per row: the factor of its codes, relative to [`Values::row`].
     pub scales: Vec<f32>,
@@ -144,6 +145,58 @@ pub(crate) struct Codes<'a> {
     pub sums: Vec<i32>,
 }
 
+/// Rows of codes: the documents' own, or made for them.
+#[derive(Clone, Debug)]
+pub(crate) enum CodeRows<'a> {
+    Stored(&'a [i8]),
+    Made(AlignedCodes),
+}
+
+impl Deref for CodeRows<'_> {
+    type Target = [i8];
+
+    fn deref(&self) -> &[i8] {
+        match self {
+            CodeRows::Stored(codes) => codes,
+            CodeRows::Made(codes) => codes,
+        }
+    }
+}
+
+/// Codes that start on a cache line, so that rows of whole lines are read a line at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct AlignedCodes {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([i8; 64]);
+
+impl AlignedCodes {
+    /// As many zeros.
+    pub fn zeros(len: usize) -> AlignedCodes {
+        AlignedCodes { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
+    }
+}
+
+impl Deref for AlignedCodes {
+    type Target = [i8];
+
+    fn deref(&self) -> &[i8] {
+        // SAFETY: a line is 64 codes without padding, and there are enough of them for `len`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedCodes {
+    fn deref_mut(&mut self) -> &mut [i8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
 /// Documents ready for [`search`](super::search): checked once, searched often.
 #[derive(Clone, Debug)]
 pub struct Documents<'a> {
@@ -151,11 +204,12 @@ pub struct Documents<'a> {
     /// Per row: the Euclidean length of [`Values::row`], before its scale.
     norms: Vec<f64>,
     codes: Option<Codes<'a>>,
+    heads: Option<Heads>,
     bounds: BoundsCache,
 }
 
-/// Error bounds, computed when first needed: for dot and cosine, each for the values and for the codes.
-type BoundsCache = [[OnceLock<DocumentBounds>; 2]; 2];
+/// Error bounds, computed when first needed: for dot and cosine, each for every [`Scan`].
+type BoundsCache = [[OnceLock<DocumentBounds>; 3]; 2];
 
 impl<'a> Documents<'a> {
     /// Checks the values and measures the length of each row, in one pass over them, on every thread of the
@@ -174,7 +228,7 @@ impl<'a> Documents<'a> {
             values.require_finite()?;
         }
         let codes = stored_codes(&values, &norms);
-        Ok(Documents { values, norms, codes, bounds: BoundsCache::default() })
+        Ok(Documents { values, norms, codes, heads: None, bounds: BoundsCache::default() })
     }
 
     /// Adds an 8-bit copy, a quarter of the size of f32, that [`Device::Simd`] scans in place of the values.
@@ -191,12 +245,46 @@ impl<'a> Documents<'a> {
         self
     }
 
-    /// The same documents without their 8-bit copy.
+    /// Adds heads to the 8-bit copy (made first where there is none): 8-bit codes of the leading columns after a
+    /// rotation learned from a sample of the documents. More than eight queries at a time are then compared by their heads
+    /// first, and the copy is read only for pairs that the heads leave. Ids and scores stay the same.
+    ///
+    /// How many columns a head has is chosen by the sample. Where heads would rule out too little (vectors that point
+    /// everywhere alike, fewer than 1,024 of them, more than 2,048 columns) there are none, and searches go on as with
+    /// [`with_codes`](Self::with_codes).
+    ///
+    /// Preparing costs a product `[N x d]` with `[d x m]` and, once, some `10 d^3` operations. It pays for an index that
+    /// many queries search: for 144,398 MiniLM vectors of real texts, what some 5,500 queries then save (recorded in
+    /// `benchmarks/record/epyc-zen4-2-cores/2026-11-21-top-k-heads.csv`). An evaluation with a few hundred queries is better
+    /// off without. Runs on every thread of the current rayon pool.
+    #[must_use]
+    pub fn with_rotated_codes(self) -> Documents<'a> {
+        let documents = self.with_codes();
+        let heads = documents.codes.is_some().then(|| Heads::chosen(&documents)).flatten();
+        Documents { heads, bounds: BoundsCache::default(), ..documents }
+    }
+
+    /// The same with heads of `columns`, whether they pay or not.
+    #[cfg(test)]
+    pub(crate) fn with_heads_of(self, columns: usize) -> Documents<'a> {
+        let documents = self.with_codes();
+        let heads = documents.codes.is_some().then(|| Heads::of_size(&documents, columns)).flatten();
+        Documents { heads, bounds: BoundsCache::default(), ..documents }
+    }
+
+    /// The same documents without their 8-bit copy and its heads.
     #[must_use]
     pub fn without_codes(mut self) -> Documents<'a> {
         self.codes = None;
+        self.heads = None;
         self.bounds = BoundsCache::default();
         self
+    }
+
+    /// The columns of the heads, where there are any.
+    #[must_use]
+    pub fn rotated_columns(&self) -> Option<usize> {
+        self.heads.as_ref().map(|heads| heads.rotation.heads())
     }
 
     /// Whether there is an 8-bit copy to scan.
@@ -227,10 +315,14 @@ impl<'a> Documents<'a> {
         self.norms[row]
     }
 
-    /// The error bounds of a scan of the values (`codes` false) or of the 8-bit copy.
-    pub(crate) fn bounds(&self, metric: Metric, codes: bool) -> &DocumentBounds {
-        let cell = &self.bounds[usize::from(metric == Metric::Cosine)][usize::from(codes)];
-        cell.get_or_init(|| DocumentBounds::new(self, metric, codes))
+    /// The error bounds of a scan.
+    pub(crate) fn bounds(&self, metric: Metric, scan: Scan) -> &DocumentBounds {
+        let cell = &self.bounds[usize::from(metric == Metric::Cosine)][scan as usize];
+        cell.get_or_init(|| DocumentBounds::new(self, metric, scan))
+    }
+
+    pub(super) fn heads(&self) -> Option<&Heads> {
+        self.heads.as_ref()
     }
 
     pub(crate) fn codes(&self) -> Option<&Codes<'a>> {
@@ -284,7 +376,7 @@ fn stored_codes<'a>(values: &Values<'a>, norms: &[f64]) -> Option<Codes<'a>> {
     }
     let sums = codes.iter_rows().map(|row| row.iter().map(|code| i32::from(*code)).sum()).collect();
     Some(Codes {
-        values: Cow::Borrowed(codes.values()),
+        values: CodeRows::Stored(codes.values()),
         stride,
         scales: vec![1.0; norms.len()],
         residuals: vec![0.0; norms.len()],
@@ -294,17 +386,16 @@ fn stored_codes<'a>(values: &Values<'a>, norms: &[f64]) -> Option<Codes<'a>> {
 
 fn encode(values: &Values<'_>, rows: usize, columns: usize) -> Codes<'static> {
     let stride = columns.next_multiple_of(4);
+    let mut made = AlignedCodes::zeros(rows * stride);
     let mut codes = Codes {
-        values: Cow::Owned(vec![0; rows * stride]),
+        values: CodeRows::Stored(&[]),
         stride,
         scales: vec![0.0; rows],
         residuals: vec![0.0; rows],
         sums: vec![0; rows],
     };
     let encode_row = row_encoder();
-    let chunks = codes
-        .values
-        .to_mut()
+    let chunks = made
         .chunks_mut(ROWS_AT_A_TIME * stride)
         .zip(codes.scales.chunks_mut(ROWS_AT_A_TIME))
         .zip(codes.residuals.chunks_mut(ROWS_AT_A_TIME))
@@ -320,6 +411,7 @@ fn encode(values: &Values<'_>, rows: usize, columns: usize) -> Codes<'static> {
             sums[offset] = encoded.sum;
         }
     });
+    codes.values = CodeRows::Made(made);
     codes
 }
 

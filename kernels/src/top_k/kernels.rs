@@ -20,6 +20,8 @@ use crate::device::InstructionSet;
 
 /// The most registers of accumulators a tile has.
 pub(crate) const MAX_REGISTERS: usize = 64;
+/// How many pairs before it is multiplied a row is asked for.
+const PAIRS_AHEAD: usize = 8;
 /// The most queries in the lanes of a register.
 pub(crate) const MAX_LANES: usize = 16;
 
@@ -62,6 +64,83 @@ pub(crate) struct Hits {
 impl Hits {
     pub fn new() -> Hits {
         Hits { masks: [0; MAX_REGISTERS], products: [[0.0; MAX_LANES]; MAX_REGISTERS] }
+    }
+}
+
+/// What [`HeadKernels::filter`] adds to a product before it is compared: the document's tail times the query's.
+#[derive(Clone, Copy)]
+pub(crate) struct Tails<'a> {
+    /// One per document of the tile.
+    pub documents: &'a [f32],
+    /// One per query of the tile.
+    pub queries: &'a [f32],
+}
+
+/// Multiplies a tile, weighs the products, adds the tails' and lists the pairs not below their thresholds; how many. A pair is
+/// `first + document * width + query`.
+type FilterKernel = unsafe fn(
+    &Block<'_, i8>,
+    weights: &[f32],
+    tails: Tails<'_>,
+    thresholds: &[f32],
+    first: u32,
+    places: &mut [u32],
+) -> usize;
+
+/// Multiplies the listed pairs, document `rows[place / width]` with query `place % width`, the queries row after row, and
+/// weighs the products.
+type PairKernel =
+    unsafe fn(&Block<'_, i8>, weights: &[f32], rows: &[u32], places: &[u32], products: &mut [f32]);
+
+/// The kernels of an instruction set for heads.
+#[derive(Clone, Copy)]
+pub(crate) struct HeadKernels {
+    /// Queries in a tile, a power of two.
+    pub width: usize,
+    /// Documents in a tile.
+    pub documents: usize,
+    /// What the codes of a query are raised by, wrapped around.
+    pub code_offset: i8,
+    filter: FilterKernel,
+    pairs: PairKernel,
+}
+
+impl HeadKernels {
+    /// Runs the filter on a tile: `self.width` queries, `self.documents` documents. Lists pairs at the start of `places`.
+    pub fn filter(
+        &self,
+        block: &Block<'_, i8>,
+        weights: &[f32],
+        tails: Tails<'_>,
+        thresholds: &[f32],
+        first: u32,
+        places: &mut [u32],
+    ) -> usize {
+        check(block, self.documents, block.columns * self.width);
+        assert!(weights.len() >= self.documents && tails.documents.len() >= self.documents);
+        assert!(thresholds.len() >= self.width && tails.queries.len() >= self.width);
+        assert!(places.len() >= self.documents * self.width + MAX_LANES);
+        // SAFETY: `HeadKernels` are only made for an available instruction set, and every slice was just found
+        // long enough.
+        unsafe { (self.filter)(block, weights, tails, thresholds, first, places) }
+    }
+
+    /// Multiplies pairs of `self.width` queries, `block.columns` values apart, and of the documents `rows` of the block.
+    /// One product for each place.
+    pub fn pairs(
+        &self,
+        block: &Block<'_, i8>,
+        weights: &[f32],
+        rows: &[u32],
+        places: &[u32],
+        products: &mut [f32],
+    ) {
+        let documents = rows.iter().max().map_or(0, |row| *row as usize + 1);
+        check(block, documents, block.columns * self.width);
+        assert!(weights.len() >= documents && products.len() >= places.len());
+        assert!(places.iter().all(|place| (*place as usize) < rows.len() * self.width));
+        // SAFETY: as above, every place is a query and one of the rows, and every row is one of the block's.
+        unsafe { (self.pairs)(block, weights, rows, places, products) }
     }
 }
 
@@ -137,6 +216,27 @@ impl Kernels<f32> {
     }
 }
 
+impl HeadKernels {
+    /// The kernels on an instruction set that is available.
+    pub fn new(set: InstructionSet) -> HeadKernels {
+        assert!(set.is_available(), "{set} is not available");
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::heads(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::heads(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx => avx512_vnni::heads(),
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon => neon::heads(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            InstructionSet::Simd128 => simd128::heads(),
+            #[allow(unreachable_patterns)]
+            other => unreachable!("{other} was found available"),
+        }
+    }
+}
+
 impl Kernels<i8> {
     /// The kernels for 8-bit copies on an instruction set that is available.
     pub fn codes(set: InstructionSet) -> Kernels<i8> {
@@ -179,6 +279,44 @@ macro_rules! compile {
                 Kernels { lanes, registers: $cp, documents: $cr, code_offset, tile, rows }
             }
 
+            pub fn heads() -> HeadKernels {
+                let width = $cp * <$vector>::LANES;
+                let (filter, pairs) = (head_filter as FilterKernel, code_pairs as PairKernel);
+                #[allow(clippy::cast_possible_truncation)] // it wraps, as the codes do
+                let code_offset = <$vector>::CODE_OFFSET as i8;
+                HeadKernels { width, documents: $cr, code_offset, filter, pairs }
+            }
+
+            /// # Safety
+            /// The instruction set is available and the slices are long enough for the tile.
+            #[target_feature(enable = $features)]
+            unsafe fn head_filter(
+                block: &Block<'_, i8>,
+                weights: &[f32],
+                tails: Tails<'_>,
+                thresholds: &[f32],
+                first: u32,
+                places: &mut [u32],
+            ) -> usize {
+                // SAFETY: by this function's contract.
+                unsafe { filter::<$vector, $cp, $cr>(block, weights, tails, thresholds, first, places) }
+            }
+
+            /// # Safety
+            /// The instruction set is available, every place is a query of the block and one of the rows, and every
+            /// row is one of the block's.
+            #[target_feature(enable = $features)]
+            unsafe fn code_pairs(
+                block: &Block<'_, i8>,
+                weights: &[f32],
+                rows: &[u32],
+                places: &[u32],
+                products: &mut [f32],
+            ) {
+                // SAFETY: by this function's contract.
+                unsafe { multiply_pairs::<$vector, $cp>(block, weights, rows, places, products) }
+            }
+
             /// # Safety
             /// The instruction set is available and the slices are long enough for the tile.
             #[target_feature(enable = $features)]
@@ -219,12 +357,12 @@ use super::vector::x86;
 #[cfg(target_arch = "x86_64")]
 compile!(avx2, x86::Avx2, "avx2,fma", floats 2 x 6, codes 2 x 4);
 #[cfg(target_arch = "x86_64")]
-compile!(avx512, x86::Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", floats 2 x 12, codes 2 x 8);
+compile!(avx512, x86::Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,popcnt", floats 2 x 12, codes 2 x 8);
 #[cfg(target_arch = "x86_64")]
 compile!(
     avx512_vnni,
     x86::Avx512Vnni,
-    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma",
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,popcnt",
     floats 2 x 12,
     codes 2 x 12
 );
@@ -396,6 +534,14 @@ unsafe fn multiply_codes<V: Vector, const P: usize, const R: usize>(
     thresholds: &[f32],
     hits: &mut Hits,
 ) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { admit(code_products::<V, P, R>(block), weights, thresholds, hits) }
+}
+
+/// # Safety
+/// `V`'s instruction set is available; the block has `R` documents and `P` registers of queries.
+#[inline(always)]
+unsafe fn code_products<V: Vector, const P: usize, const R: usize>(block: &Block<'_, i8>) -> [[V; P]; R] {
     // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
     unsafe {
         let mut sums = [[V::splat_integer(0); P]; R];
@@ -423,7 +569,103 @@ unsafe fn multiply_codes<V: Vector, const P: usize, const R: usize>(
                 *product = V::to_float(*sum);
             }
         }
-        admit(products, weights, thresholds, hits)
+        products
+    }
+}
+
+/// # Safety
+/// `V`'s instruction set is available; the block has `R` documents and `P` registers of queries, and so have weights,
+/// tails and thresholds; `places` has room for all of them and a register beyond.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // a tile has a few hundred places
+unsafe fn filter<V: Vector, const P: usize, const R: usize>(
+    block: &Block<'_, i8>,
+    weights: &[f32],
+    tails: Tails<'_>,
+    thresholds: &[f32],
+    first: u32,
+    places: &mut [u32],
+) -> usize {
+    const { assert!(P * R <= MAX_REGISTERS && V::LANES <= MAX_LANES) }
+    // SAFETY: the pointers stay within the slices, whose lengths this function's contract gives.
+    unsafe {
+        let products = code_products::<V, P, R>(block);
+        let mut limits = [V::splat(0.0); P];
+        let mut query_tails = [V::splat(0.0); P];
+        for p in 0..P {
+            limits[p] = V::load(thresholds.as_ptr().add(p * V::LANES));
+            query_tails[p] = V::load(tails.queries.as_ptr().add(p * V::LANES));
+        }
+        let mut masks = [[0; P]; R];
+        for (r, (products, masks)) in products.iter().zip(&mut masks).enumerate() {
+            let weight = V::splat(*weights.get_unchecked(r));
+            let tail = V::splat(*tails.documents.get_unchecked(r));
+            for p in 0..P {
+                let most = products[p].multiply_add(weight, query_tails[p].multiply(tail));
+                masks[p] = most.not_below(limits[p]);
+            }
+        }
+        let mut count = 0;
+        for (register, mask) in masks.as_flattened().iter().enumerate() {
+            let first = first + (register * V::LANES) as u32;
+            count += V::list(*mask, first, places.as_mut_ptr().add(count));
+        }
+        count
+    }
+}
+
+/// # Safety
+/// `V`'s instruction set is available; every place is one of `P` registers of queries and of the rows, and every row one of
+/// the block's documents; there are as many products as places.
+#[inline(always)]
+#[allow(clippy::cast_precision_loss)]
+unsafe fn multiply_pairs<V: Vector, const P: usize>(
+    block: &Block<'_, i8>,
+    weights: &[f32],
+    rows: &[u32],
+    places: &[u32],
+    products: &mut [f32],
+) {
+    const PAIRS: usize = 4;
+    let columns = block.columns;
+    let whole = columns - columns % (4 * V::LANES);
+    let width = P * V::LANES;
+    // SAFETY: the pointers stay within the slices, by this function's contract.
+    unsafe {
+        let row_of = |place: u32| *rows.get_unchecked(place as usize / width) as usize;
+        for (start, products) in (0..places.len()).step_by(PAIRS).zip(products.chunks_mut(PAIRS)) {
+            for ahead in places.get(start + PAIRS_AHEAD..).unwrap_or(&[]).iter().take(PAIRS) {
+                let document = block.documents.as_ptr().add(row_of(*ahead) * block.stride);
+                for column in (0..columns).step_by(64) {
+                    V::prefetch(document.add(column));
+                }
+            }
+            let places = &places[start..][..products.len()];
+            let mut pairs = [(block.queries.as_ptr(), 0); PAIRS];
+            for (pair, (query, row)) in pairs.iter_mut().enumerate() {
+                let place = places[pair.min(places.len() - 1)];
+                (*query, *row) = (query.add(place as usize % width * columns), row_of(place));
+            }
+            let documents = pairs.map(|(_, row)| block.documents.as_ptr().add(row * block.stride));
+            let mut sums = [V::splat_integer(0); PAIRS];
+            for column in (0..whole).step_by(4 * V::LANES) {
+                for pair in 0..PAIRS {
+                    let query = V::load_quads(pairs[pair].0.add(column));
+                    let document = V::load_quads(documents[pair].add(column));
+                    sums[pair] = V::add_products(sums[pair], query, document);
+                }
+            }
+            for (pair, product) in products.iter_mut().enumerate() {
+                let (query, row) = pairs[pair];
+                let mut sum =
+                    V::total_integer(sums[pair]) - V::CODE_OFFSET * *block.code_sums.get_unchecked(row);
+                for column in whole..columns {
+                    let code = stored_code::<V>(*query.add(column));
+                    sum += code * i32::from(*documents[pair].add(column));
+                }
+                *product = sum as f32 * *weights.get_unchecked(row);
+            }
+        }
     }
 }
 

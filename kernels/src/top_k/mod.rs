@@ -8,7 +8,9 @@
 //!
 //! [`Device::Scalar`] scores every pair by definition. [`Device::Simd`] scans in f32, or over an 8-bit copy
 //! ([`Documents::with_codes`]), in whatever order is fastest, and keeps every document whose proven error
-//! bound (`bounds.rs`) reaches the score that `k` documents have; only these are scored by definition. Ids
+//! bound (`bounds.rs`) reaches the score that `k` documents have; only these are scored by definition. For an
+//! index that is searched often, [`Documents::with_rotated_codes`] adds heads (`head.rs`): the leading columns
+//! after a rotation learned from the documents rule out most pairs before the copies are multiplied. Ids
 //! and scores are therefore those of the definition, to the bit, for any device, instruction set, number of
 //! threads, block size or split of the documents over [`Accumulator::push`].
 
@@ -17,7 +19,11 @@ mod bounds;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod documents;
+mod eigen;
+mod filter;
+mod head;
 mod kernels;
+mod rotation;
 mod scalar;
 mod simd;
 #[cfg(test)]

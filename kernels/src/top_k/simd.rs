@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::best::{Best, Candidate, Candidates, Scored};
-use super::bounds::{DocumentBound, DocumentBounds, Margin, QueryBound};
+use super::bounds::{DocumentBound, DocumentBounds, Margin, QueryBound, Scan};
 use super::documents::{Documents, Values, row_encoder};
+use super::filter::{Filter, Sieve, Tiles};
 use super::kernels::{Block, Element, Hits, Kernels};
 use super::{Pass, score};
 use crate::device::InstructionSet;
@@ -24,8 +25,12 @@ use crate::workers;
 
 /// Documents of a block together: half of a small second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
+/// The same where heads are scanned and the rest of a document is read now and then.
+const FILTERED_BLOCK_BYTES: usize = 512 << 10;
 /// Candidate buffers of all queries that are searched at the same time, together.
 const CANDIDATE_BYTES: usize = 256 << 20;
+/// A scan of heads that leaves more than one pair in so many has cost more than a full one.
+const MOST_LEFT: usize = 10;
 /// Up to this many queries, each document is read along its row; from there on queries fill tiles.
 const MOST_ROW_QUERIES: usize = 8;
 /// How many documents before it is scored a row is asked for.
@@ -33,7 +38,8 @@ const PAIRS_AHEAD: usize = 4;
 
 /// A type the documents can be scanned in.
 trait Scanned: Element + Send + Sync {
-    const CODES: bool;
+    const SCAN: Scan;
+    const CODES: bool = matches!(Self::SCAN, Scan::Codes);
     fn kernels(set: InstructionSet) -> Kernels<Self>;
     /// Columns of a row as scanned.
     fn columns(documents: &Documents<'_>) -> usize;
@@ -41,6 +47,12 @@ trait Scanned: Element + Send + Sync {
     fn query(query: &[f32], norm: f64, metric: Metric, offset: i32, scanned: &mut [Self]) -> QueryBound;
     /// Appends the rows to `decoded`, where they are not scanned where they lie.
     fn decode(documents: &Documents<'_>, rows: Range<usize>, decoded: &mut Vec<Self>);
+    /// The first stage, where there is one for these documents.
+    fn filter<'p>(_: &'p Pass<'p>, _: InstructionSet, _: &[usize]) -> Option<Filter<'p>> {
+        None
+    }
+    /// Hands the filter what it keeps of a scanned query.
+    fn keep(_: &mut Filter<'_>, _: usize, _: &[Self]) {}
     /// The rows as scanned. What [`decode`](Self::decode) appended for them is the start of `decoded`.
     fn rows<'b>(documents: &'b Documents<'_>, rows: Range<usize>, decoded: &'b [Self]) -> Rows<'b, Self>;
 }
@@ -54,7 +66,7 @@ struct Rows<'b, T> {
 }
 
 impl Scanned for f32 {
-    const CODES: bool = false;
+    const SCAN: Scan = Scan::Floats;
 
     fn kernels(set: InstructionSet) -> Kernels<f32> {
         Kernels::floats(set)
@@ -93,7 +105,7 @@ impl Scanned for f32 {
 }
 
 impl Scanned for i8 {
-    const CODES: bool = true;
+    const SCAN: Scan = Scan::Codes;
 
     fn kernels(set: InstructionSet) -> Kernels<i8> {
         Kernels::codes(set)
@@ -113,6 +125,16 @@ impl Scanned for i8 {
     }
 
     fn decode(_: &Documents<'_>, _: Range<usize>, _: &mut Vec<i8>) {}
+
+    fn filter<'p>(pass: &'p Pass<'p>, set: InstructionSet, members: &[usize]) -> Option<Filter<'p>> {
+        // Tiles multiply all columns in less time than the vector instructions take for a head.
+        let pays = set != InstructionSet::Avx512Amx;
+        pays.then(|| Filter::new(pass, set, members, Self::columns(pass.documents))).flatten()
+    }
+
+    fn keep(filter: &mut Filter<'_>, index: usize, scanned: &[i8]) {
+        filter.keep_row(index, scanned);
+    }
 
     fn rows<'b>(documents: &'b Documents<'_>, rows: Range<usize>, _: &'b [i8]) -> Rows<'b, i8> {
         let Some(codes) = documents.codes() else {
@@ -198,6 +220,8 @@ struct Group<'p, T> {
     queries: Vec<T>,
     bounds: Vec<QueryBound>,
     documents: &'p DocumentBounds,
+    /// The first stage of a scan in two.
+    filter: Option<Filter<'p>>,
     /// Per query: a score that `k` documents are assumed to reach.
     thresholds: Vec<Threshold>,
     capacity: usize,
@@ -218,17 +242,24 @@ impl<'p, T: Scanned> Group<'p, T> {
     ) -> Group<'p, T> {
         let kernels = T::kernels(set);
         let columns = T::columns(pass.documents);
-        let tiles = (BLOCK_BYTES / (columns * size_of::<T>())).clamp(1, 4096) / kernels.documents;
+        let tiled = members.len() > MOST_ROW_QUERIES;
+        let filter = if tiled { T::filter(pass, set, members) } else { None };
+        let block_rows = match &filter {
+            Some(filter) => FILTERED_BLOCK_BYTES / filter.document_bytes(),
+            None => BLOCK_BYTES / (columns * size_of::<T>()),
+        };
+        let tiles = block_rows.clamp(1, 4096) / kernels.documents;
         let mut group = Group {
             pass,
             dot: similarity::simd::dot_with(set),
             kernels,
-            tiled: members.len() > MOST_ROW_QUERIES,
+            tiled,
             members,
             columns,
             queries: Vec::new(),
             bounds: Vec::new(),
-            documents: pass.documents.bounds(pass.metric, T::CODES),
+            documents: pass.documents.bounds(pass.metric, T::SCAN),
+            filter,
             thresholds: members.iter().map(|query| Threshold::new(best[*query].threshold())).collect(),
             capacity,
             assumed,
@@ -249,6 +280,9 @@ impl<'p, T: Scanned> Group<'p, T> {
             let (values, norm) = (self.pass.queries.row(*query), self.pass.query_norms[*query]);
             let offset = self.kernels.code_offset;
             self.bounds.push(T::query(values, norm, self.pass.metric, offset, &mut scanned));
+            if let Some(filter) = &mut self.filter {
+                T::keep(filter, index, &scanned);
+            }
             let tile = &mut self.queries[index / width * width * self.columns..];
             for (column, values) in scanned.chunks(T::GROUP).enumerate() {
                 tile[(column * width + index % width) * T::GROUP..][..T::GROUP].copy_from_slice(values);
@@ -313,6 +347,12 @@ impl<'p, T: Scanned> Group<'p, T> {
     /// The defined score of a document.
     fn score(&self, query: usize, id: u32, buffer: &mut [f32]) -> f32 {
         score(self.pass, self.dot, self.members[query], (id - self.pass.first_id) as usize, buffer)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // `Documents` has no more rows than 32-bit ids
+    #[inline(always)]
+    fn candidate(&self, row: usize, (lower, upper): (f32, f32)) -> Candidate {
+        Candidate { id: self.pass.first_id + row as u32, lower, upper }
     }
 
     fn blocks(&self) -> usize {
@@ -442,10 +482,19 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     fn run(mut self) -> Vec<Candidates> {
         let mut decoded = Vec::new();
+        let filter = self.group.filter.as_ref();
+        let mut filter = filter.map(|filter| (filter, Sieve::default()));
+        // Heads rule out nothing before there are thresholds, and may rule out little of unlike queries.
+        let (mut heads_from, mut pause) = (2, 0);
         while let Some(block) = self.group.claim() {
             self.blocks += 1;
             decoded.clear();
-            if self.group.tiled {
+            if let Some((filter, sieve)) = filter.as_mut().filter(|_| self.blocks >= heads_from) {
+                self.scan_filtered(filter, sieve, block);
+                let pairs = self.group.block_rows * self.group.bounds.len();
+                pause = if sieve.take_left() * MOST_LEFT > pairs { 2 * pause.max(1) } else { 0 };
+                heads_from = self.blocks + 1 + pause;
+            } else if self.group.tiled {
                 self.scan_tiles(block, &mut decoded);
             } else {
                 self.scan_rows(self.group.rows_of(block), &mut decoded);
@@ -480,13 +529,55 @@ impl<'g, T: Scanned> Worker<'g, T> {
                     self.collect(queries.len(), rows);
                 }
             }
-            // Not one by one between the tiles: the buffers of all queries are far larger than a cache, and a store
-            // that misses holds up those of the next tile.
-            for (member, candidate) in self.found.drain(..) {
-                self.candidates[queries.start + member].push(candidate);
-            }
-            queries.for_each(|query| self.make_room(query));
+            self.keep_found(queries);
         }
+    }
+
+    /// As [`scan_tiles`](Self::scan_tiles), heads first.
+    fn scan_filtered(&mut self, filter: &Filter<'g>, sieve: &mut Sieve, block: usize) {
+        let (group, documents) = (self.group, self.group.pass.documents);
+        let mut worst = DocumentBound::ZERO;
+        let mut tiles = Tiles::new(group.documents);
+        let mut incomplete = None;
+        for rows in group.tiles_of(block) {
+            worst = worst.worst(&group.documents.worst(rows.clone()));
+            if rows.len() == group.kernels.documents {
+                tiles.push(filter, rows);
+            } else {
+                let mut values = T::rows(documents, rows.clone(), &[]);
+                values.weights = &group.documents.weights[rows.clone()];
+                self.fill_tail(&values, rows.len());
+                incomplete = Some((rows, values));
+            }
+        }
+        let width = group.kernels.width();
+        for first_query in (0..group.bounds.len()).step_by(width) {
+            let queries = first_query..(first_query + width).min(group.bounds.len());
+            self.set_limits(queries.clone(), &worst);
+            let known = queries.clone().map(|query| group.thresholds[query].get());
+            for (row, member, product) in sieve.sift(filter, first_query, &tiles, known, &self.limits) {
+                if member < queries.len() {
+                    let interval = self.margins[member].interval(product);
+                    self.found.push((member, group.candidate(row, interval)));
+                }
+            }
+            if let Some((rows, values)) = &incomplete {
+                let packed = &group.queries[first_query * group.columns..][..width * group.columns];
+                if self.scan_tile(values, packed) {
+                    self.collect(queries.len(), rows);
+                }
+            }
+            self.keep_found(queries);
+        }
+    }
+
+    /// Takes the hits of a tile of queries into their buffers. Not one by one between the tiles: the buffers of all
+    /// queries are far larger than a cache, and a store that misses holds up those of the next tile.
+    fn keep_found(&mut self, queries: Range<usize>) {
+        for (member, candidate) in self.found.drain(..) {
+            self.candidates[queries.start + member].push(candidate);
+        }
+        queries.for_each(|query| self.make_room(query));
     }
 
     fn set_limits(&mut self, queries: Range<usize>, worst: &DocumentBound) {
@@ -540,7 +631,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
                     let member = part * lanes + lane;
                     if member < queries {
                         let interval = self.margins[member].interval(self.hits.products[register][lane]);
-                        self.found.push((member, self.candidate(row, interval)));
+                        self.found.push((member, self.group.candidate(row, interval)));
                     }
                 }
             }
@@ -565,18 +656,12 @@ impl<'g, T: Scanned> Worker<'g, T> {
                 let product = self.products[row] * weight;
                 #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN must pass
                 if !(product < limit) {
-                    let candidate = self.candidate(range.start + row, margin.interval(product));
+                    let candidate = self.group.candidate(range.start + row, margin.interval(product));
                     self.candidates[query].push(candidate);
                 }
             }
             self.make_room(query);
         }
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // `Documents` has no more rows than 32-bit ids
-    #[inline(always)]
-    fn candidate(&self, row: usize, (lower, upper): (f32, f32)) -> Candidate {
-        Candidate { id: self.group.pass.first_id + row as u32, lower, upper }
     }
 
     /// Compacts a query's buffer when it is full; where the sample speaks of all documents, also each time that

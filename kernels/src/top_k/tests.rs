@@ -5,7 +5,8 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-use super::bounds::{DocumentBound, QueryBound};
+use super::bounds::{DocumentBound, QueryBound, Scan};
+use super::head::Head;
 use super::*;
 use crate::similarity::tests::any_finite;
 
@@ -63,17 +64,20 @@ fn assert_same(found: &TopK, expected: &TopK, context: &str) {
     assert_eq!(bits(found), bits(expected), "{context}");
 }
 
-/// Every engine, both metrics, with and without the 8-bit copy.
+/// Every engine, both metrics, with and without the 8-bit copy and its heads.
 fn check(queries: Matrix<'_, f32>, documents: &Documents<'_>, k: usize) {
-    let variants = [documents.clone().without_codes(), documents.clone().without_codes().with_codes()];
+    let plain = documents.clone().without_codes();
+    let head = documents.columns().div_ceil(3);
+    let variants = [plain.clone(), plain.clone().with_codes(), plain.with_heads_of(head)];
     for metric in [Metric::Dot, Metric::Cosine] {
         let expected = sorted(queries, documents, k, metric);
         for engine in engines() {
             for documents in &variants {
                 for threads in [1, 3] {
                     let found = search_on(engine, queries, documents, k, metric, threads);
-                    let copy = documents.has_codes();
-                    assert_same(&found, &expected, &format!("{engine:?} {metric} copy {copy} k {k}"));
+                    let (copy, head) = (documents.has_codes(), documents.rotated_columns());
+                    let context = format!("{engine:?} {metric} copy {copy} head {head:?} k {k}");
+                    assert_same(&found, &expected, &context);
                 }
             }
         }
@@ -336,7 +340,7 @@ fn scanned_products_stay_within_their_bound() {
         let document = documents.values().row(row, &mut []).to_vec();
         let product: f32 = query.iter().zip(&document).map(|(a, b)| a * b).sum();
         for metric in [Metric::Dot, Metric::Cosine] {
-            let bound = DocumentBound::of(&documents, row, metric, false);
+            let bound = DocumentBound::of(&documents, row, metric, Scan::Floats);
             let score = similarity::round(metric, dot(&query, &document), norm, documents.norm(row));
             let margin = QueryBound::floats(norm, columns, metric).margin(&bound);
             let (lower, upper) = margin.interval(product * bound.weight);
@@ -388,6 +392,137 @@ proptest! {
         for engine in engines() {
             let found = search_on(engine, matrix(&query, 8), &documents, 7, Metric::Dot, 1);
             assert_same(&found, &expected, "stored codes");
+        }
+    }
+}
+
+/// Rows whose values fall off from column to column like those of real embeddings after a rotation, here turned back
+/// by reflections so that no column stands out.
+fn anisotropic(seed: u64, rows: usize, columns: usize) -> Vec<f32> {
+    let mut values = noise(seed, rows * columns);
+    let normals: Vec<Vec<f32>> = (0..3).map(|normal| noise(900 + normal, columns)).collect();
+    for row in values.chunks_mut(columns) {
+        for (column, value) in row.iter_mut().enumerate() {
+            *value *= 1.0 / (1.0 + column as f32 * 32.0 / columns as f32);
+        }
+        for normal in &normals {
+            let squared: f32 = normal.iter().map(|value| value * value).sum();
+            let along: f32 = row.iter().zip(normal).map(|(a, b)| a * b).sum();
+            row.iter_mut().zip(normal).for_each(|(value, normal)| *value -= 2.0 * along / squared * normal);
+        }
+    }
+    values
+}
+
+/// What the first stage concludes of a pair, as a kernel without fused operations would: whether it may score `score`.
+fn is_left(documents: &Documents<'_>, row: usize, query: &[f32], metric: Metric, score: f32) -> bool {
+    let heads = documents.heads().unwrap();
+    let norm = similarity::scalar::dot(query, query).sqrt();
+    let mut computed = vec![0.0; heads.rotation.heads()];
+    heads.rotation.rotate(matrix(query, query.len()), &mut computed);
+    let mut codes = vec![0; heads.codes.stride];
+    let head = Head::of(&heads.rotation, &computed, norm, &mut codes);
+    let (bound, tail) = QueryBound::head(norm, &head, metric);
+    let of_row = &heads.codes.values[row * heads.codes.stride..];
+    let product: i32 = codes.iter().zip(of_row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+    let bounds = documents.bounds(metric, Scan::Heads);
+    let most = product as f32 * bounds.weights[row] + tail * bounds.tails[row];
+    let limit = bound.threshold(score, &DocumentBound::of(documents, row, metric, Scan::Heads));
+    most >= limit || most.is_nan() || limit.is_nan()
+}
+
+/// The bound of heads holds for every pair and leaves few of those far below a score.
+#[test]
+fn heads_leave_what_may_reach_a_score() {
+    for columns in [1usize, 2, 7, 16, 33, 127, 507] {
+        let mut values = anisotropic(71, scaled(60), columns);
+        let rows = values.len() / columns;
+        for (row, values) in values.chunks_mut(columns).enumerate() {
+            let factor = [1.0, 0.0, 1e-10, 1e10, -1.0, 1e-14, 1e16][row % 7];
+            values.iter_mut().for_each(|value| *value *= factor);
+        }
+        let again = values[..columns].to_vec();
+        values[(rows - 1) * columns..].copy_from_slice(&again);
+        let mut queries = anisotropic(72, 6, columns);
+        queries.extend(values[..4 * columns].iter().map(|value| value * 0.5));
+        let documents = Documents::new(matrix(&values, columns)).unwrap();
+        for size in [1, columns.div_ceil(3), columns] {
+            let documents = documents.clone().with_heads_of(size);
+            assert!(documents.heads().is_some(), "{columns} {size}");
+            for query in queries.chunks(columns) {
+                let query_norm = similarity::scalar::dot(query, query).sqrt();
+                for row in 0..rows {
+                    let dot = similarity::scalar::dot(query, documents.values().row(row, &mut []));
+                    for metric in [Metric::Dot, Metric::Cosine] {
+                        let score = similarity::round(metric, dot, query_norm, documents.norm(row));
+                        assert!(
+                            is_left(&documents, row, query, metric, score),
+                            "{columns} {size} {row} {metric}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn heads_rule_out_most_pairs() {
+    let (rows, columns) = (scaled(2000), 96);
+    let documents = anisotropic(73, rows, columns);
+    let documents = Documents::new(matrix(&documents, columns)).unwrap().with_heads_of(32);
+    let query = anisotropic(74, 1, columns);
+    let expected = sorted(matrix(&query, columns), &documents, 10, Metric::Cosine);
+    let left =
+        (0..rows).filter(|row| is_left(&documents, *row, &query, Metric::Cosine, expected.scores[9])).count();
+    assert!((10..rows / 4).contains(&left), "{left} of {rows}");
+}
+
+/// Heads are made where a sample says that they pay, and only there.
+#[test]
+#[cfg_attr(miri, ignore = "learns from a thousand rows")]
+fn heads_are_made_where_they_pay() {
+    let columns = 128;
+    for (values, pays) in [(anisotropic(75, 3000, columns), true), (noise(76, 3000 * columns), false)] {
+        let documents = Documents::new(matrix(&values, columns)).unwrap().with_rotated_codes();
+        assert_eq!(documents.rotated_columns().is_some(), pays);
+        assert!(documents.has_codes());
+        let queries = anisotropic(77, 40, columns);
+        let expected = sorted(matrix(&queries, columns), &documents, 20, Metric::Dot);
+        for engine in engines() {
+            let found = search_on(engine, matrix(&queries, columns), &documents, 20, Metric::Dot, 2);
+            assert_same(&found, &expected, &format!("{engine:?}"));
+        }
+        assert_eq!(documents.without_codes().rotated_columns(), None);
+    }
+    for few in [1, 1023] {
+        let values = anisotropic(78, few, columns);
+        let documents = Documents::new(matrix(&values, columns)).unwrap().with_rotated_codes();
+        assert_eq!(documents.rotated_columns(), None, "{few} rows are no sample");
+    }
+}
+
+/// Every size of heads, over enough documents for several blocks, with copies and near copies among the best.
+#[test]
+fn heads_of_every_size() {
+    let (rows, columns) = (scaled(6000), 40);
+    let mut values = anisotropic(79, rows, columns);
+    for copy in 0..rows / 50 {
+        values.copy_within(0..columns, copy * 50 * columns);
+        values[copy * 50 * columns + copy % columns] *= 1.0 + (copy % 3) as f32 * 1e-7;
+    }
+    let plain = Documents::new(matrix(&values, columns)).unwrap();
+    let mut queries = anisotropic(80, 35, columns);
+    queries[..columns].copy_from_slice(&values[..columns]);
+    for metric in [Metric::Dot, Metric::Cosine] {
+        let expected = sorted(matrix(&queries, columns), &plain, 30.min(rows), metric);
+        for size in [1, 3, 4, 13, 32, 39, 40] {
+            let documents = plain.clone().with_heads_of(size);
+            assert_eq!(documents.rotated_columns(), Some(size));
+            for engine in engines() {
+                let found = search_on(engine, matrix(&queries, columns), &documents, 30.min(rows), metric, 2);
+                assert_same(&found, &expected, &format!("{engine:?} {metric} {size}"));
+            }
         }
     }
 }

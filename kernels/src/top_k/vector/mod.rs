@@ -45,6 +45,30 @@ pub(crate) trait Vector: Copy {
     unsafe fn not_below(self, threshold: Self) -> u32;
     /// The sum of the lanes, in any order.
     unsafe fn total(self) -> f32;
+    /// Writes `first` plus the place of each bit of `mask`, in ascending order; how many. There is room for `LANES`.
+    #[inline(always)]
+    unsafe fn list(mask: u32, first: u32, places: *mut u32) -> usize {
+        let (mut left, mut count) = (mask, 0);
+        while left != 0 {
+            // SAFETY: a register has no more than `LANES` bits.
+            unsafe { *places.add(count) = first + left.trailing_zeros() };
+            left &= left - 1;
+            count += 1;
+        }
+        count
+    }
+
+    /// Asks for the cache line at `codes`, where there is such an instruction.
+    #[inline(always)]
+    unsafe fn prefetch(codes: *const i8) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
+        unsafe {
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(codes);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = codes;
+    }
 
     /// `value` in every lane.
     unsafe fn splat_integer(value: i32) -> Self::Integers;

@@ -166,6 +166,18 @@ macro_rules! float_operations_512 {
             unsafe { _mm512_reduce_add_ps(self.0) }
         }
         #[inline(always)]
+        #[allow(clippy::cast_possible_truncation)] // sixteen lanes
+        unsafe fn list(mask: u32, first: u32, places: *mut u32) -> usize {
+            // SAFETY: AVX-512 F and sixteen writable values, by the trait's contract.
+            unsafe {
+                let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let all = _mm512_add_epi32(_mm512_set1_epi32(first.cast_signed()), lanes);
+                // In a register: compressing into memory is far slower on some processors.
+                _mm512_storeu_si512(places.cast(), _mm512_maskz_compress_epi32(mask as u16, all));
+            }
+            mask.count_ones() as usize
+        }
+        #[inline(always)]
         unsafe fn splat_integer(value: i32) -> Self::Integers {
             // SAFETY: AVX-512 F, by the trait's contract.
             unsafe { _mm512_set1_epi32(value) }
