@@ -352,6 +352,7 @@ fn heads_split_and_merged_on_the_gpu() {
                     if inside { f64::from(rows[token * row + column] + bias[column]) } else { 0.0 }
                 };
                 o.close("split", &found, &(0..found.len()).map(value).collect::<Vec<_>>());
+                // SAFETY: as above.
                 let plain =
                     unsafe { o.split_heads(&p, group, heads, parts, (rows_at.first(), None)) }.unwrap();
                 // SAFETY: as above.
