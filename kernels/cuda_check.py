@@ -12,10 +12,16 @@ import sys
 import sysconfig
 
 SOURCES = pathlib.Path(__file__).parent / "src"
-KERNELS = ["top_k/top_k.cu", "h_infonce/h_infonce.cu"]
-PORTABLE = ["threads.cuh", "product.cuh"]
-HOPPER = ["threads.cuh", "hopper.cuh", "hopper_product.cuh"]
+PORTABLE = ["cuda/threads.cuh", "cuda/product.cuh"]
+HOPPER = ["cuda/threads.cuh", "cuda/hopper.cuh", "cuda/hopper_product.cuh"]
+# What a file's kernels are compiled over: headers, and what the table calls them.
+TRANSFORMER = [
+    (values, ["cuda/threads.cuh", f"transformer/{values}.cuh"], target)
+    for values in ["f32", "bf16"]
+    for target in ["compute_80", "sm_80", "sm_90a"]
+]
 TARGETS = [("portable", PORTABLE, "compute_80"), ("portable", PORTABLE, "sm_80"), ("portable", PORTABLE, "sm_90a"), ("hopper", HOPPER, "sm_90a")]
+KERNELS = {"top_k/top_k.cu": TARGETS, "h_infonce/h_infonce.cu": TARGETS, "transformer/transformer.cu": TRANSFORMER}
 USAGE = re.compile(r"Compiling entry function '(\w+)'|(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads|Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 
 
@@ -80,11 +86,11 @@ def main():
     output.mkdir(parents=True, exist_ok=True)
     nvrtc = Nvrtc()
     spilling, count = [], 0
-    print(f"{'kernel':28} {'target':8} {'products':8} {'registers':>9} {'shared':>7} {'stack':>6} {'spilled':>8}")
-    for path in KERNELS:
+    print(f"{'kernel':28} {'target':8} {'over':8} {'registers':>9} {'shared':>7} {'stack':>6} {'spilled':>8}")
+    for path, targets in KERNELS.items():
         entries = set(re.findall(r"^([a-z]\w+)\(", (SOURCES / path).read_text(), re.MULTILINE))
-        for products, headers, target in TARGETS:
-            source = "\n".join((SOURCES / file).read_text() for file in [*(f"cuda/{name}" for name in headers), path])
+        for products, headers, target in targets:
+            source = "\n".join((SOURCES / file).read_text() for file in [*headers, path])
             image, log = nvrtc.compile(source, path, target)
             # The compiler's remark when it lets products wait for one another that could overlap.
             if "serialized" in log:

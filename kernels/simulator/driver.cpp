@@ -1,5 +1,5 @@
-// The CUDA driver and NVRTC, as far as the kernels crate calls them, over the simulated machine. Built as
-// libcuda.so.1 and libnvrtc.so and put before the real ones in the library path, it lets the crate's own host code
+// The CUDA driver, NVRTC and (blas.h) cuBLAS, as far as the kernels crate calls them, over the simulated machine. Built
+// as libcuda.so.1, libnvrtc.so and libcublas.so and put before the real ones in the library path, it lets the crate's own host code
 // run the crate's own kernels on a machine without a GPU. Sources are "compiled" to their name: the kernels are
 // those this library was built with, planted bugs included.
 //
@@ -27,6 +27,15 @@ namespace hopper {
 #include "../src/top_k/top_k.cu"
 #include "../src/h_infonce/h_infonce.cu"
 } // namespace hopper
+// The kernels over both kinds of values.
+namespace floats {
+#include "../src/transformer/f32.cuh"
+#include "../src/transformer/transformer.cu"
+} // namespace floats
+namespace brains {
+#include "../src/transformer/bf16.cuh"
+#include "../src/transformer/transformer.cu"
+} // namespace brains
 
 namespace simulator {
 
@@ -198,6 +207,19 @@ template <class... A> static Kernel wrap(void (*kernel)(A...)) {
      ENTRY(path, h_infonce_gradient),   ENTRY(path, h_infonce_pull_queries), ENTRY(path, h_infonce_pull_documents)}
 using Module = std::map<std::string, Kernel>;
 static Module portable_kernels = ENTRIES(portable), hopper_kernels = ENTRIES(hopper);
+#define TRANSFORMER_ENTRIES(path)                                                                                      \
+    {ENTRY(path, transformer_embed),         ENTRY(path, transformer_add_norm),     ENTRY(path, transformer_scale),    \
+     ENTRY(path, transformer_mask),          ENTRY(path, transformer_norm_backward), ENTRY(path, transformer_gelu),    \
+     ENTRY(path, transformer_column_sums),   ENTRY(path, transformer_add_partials), ENTRY(path, transformer_pool),     \
+     ENTRY(path, transformer_gelu_backward), ENTRY(path, transformer_split_heads),  ENTRY(path, transformer_spread),   \
+     ENTRY(path, transformer_merge_heads),   ENTRY(path, transformer_softmax),      ENTRY(path, transformer_adamw),    \
+     ENTRY(path, transformer_softmax_backward), ENTRY(path, transformer_gather_sums), ENTRY(path, transformer_round),  \
+     ENTRY(path, transformer_scatter_sums),  ENTRY(path, transformer_square_sums)}
+static Module float_kernels = TRANSFORMER_ENTRIES(floats), brain_kernels = TRANSFORMER_ENTRIES(brains);
+
+// What an image is called, and its kernels.
+static const std::map<std::string, Module*> images = {
+    {"portable", &portable_kernels}, {"hopper", &hopper_kernels}, {"floats", &float_kernels}, {"brains", &brain_kernels}};
 
 struct Allocation { u8* base; size_t mapped, bytes; u8* mark; };
 static std::mutex allocations_lock;
@@ -241,6 +263,8 @@ static bool allocated(uint64_t at, uint64_t bytes) {
 }
 
 } // namespace simulator
+
+#include "blas.h"
 
 // The faces: signatures of cuda.h and nvrtc.h, success is 0.
 extern "C" {
@@ -292,9 +316,9 @@ int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Handle) { std
 int cuGetErrorName(int, const char** name) { *name = "CUDA_ERROR_SIMULATED"; return 0; }
 int cuGetErrorString(int, const char** text) { *text = "the simulator refused"; return 0; }
 int cuModuleLoadData(Handle* module, const void* image) {
-    const char* text = static_cast<const char*>(image);
-    if (std::strcmp(text, "portable") != 0 && std::strcmp(text, "hopper") != 0) return 200;
-    *module = *text == 'h' ? &simulator::hopper_kernels : &simulator::portable_kernels;
+    auto found = simulator::images.find(static_cast<const char*>(image));
+    if (found == simulator::images.end()) return 200;
+    *module = found->second;
     return 0;
 }
 int cuModuleUnload(Handle) { return 0; }
@@ -333,9 +357,14 @@ int cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsig
 
 int nvrtcVersion(int* major, int* minor) { *major = 13; *minor = 0; return 0; }
 const char* nvrtcGetErrorString(int) { return "the simulator refused"; }
-// A program is the way of multiplying whose header its source includes; the real headers' order is the driver's too.
+// A program is the way of multiplying, or the kind of values, whose header its source includes; the real headers' order
+// is the driver's too.
 int nvrtcCreateProgram(Handle* program, const char* source, const char*, int, const char**, const char**) {
-    *program = const_cast<char*>(std::strstr(source, "wgmma") ? "hopper" : "portable");
+    const auto has = [source](const char* text) { return std::strstr(source, text) != nullptr; };
+    *program = const_cast<char*>(has("typedef float Value") ? "floats"
+                                 : has("typedef u16 Value") ? "brains"
+                                 : has("wgmma")             ? "hopper"
+                                                            : "portable");
     return 0;
 }
 int nvrtcCompileProgram(Handle program, int count, const char* const* options) {

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute, CUtensorMap};
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DeviceRepr, DriverError,
@@ -189,7 +190,7 @@ unsafe extern "C" {
 }
 
 /// Whether the dynamic linker finds one of the libraries. It stays open, as it would for its user.
-fn opens(names: &[&CStr]) -> bool {
+pub(crate) fn opens(names: &[&CStr]) -> bool {
     const RTLD_LAZY: c_int = 1;
     // SAFETY: the names are terminated strings, and the libraries' initializers are the vendor's own.
     names.iter().any(|name| unsafe { !dlopen(name.as_ptr(), RTLD_LAZY).is_null() })
@@ -276,6 +277,16 @@ impl Gpu {
         shared_bytes: usize,
     ) -> Result<Kernel<'_>> {
         self.kernel_of(source, self.products(), name, threads, shared_bytes)
+    }
+
+    /// A kernel of a source that neither multiplies nor asks how the device does.
+    pub fn plain_kernel(
+        &self,
+        source: &Source,
+        name: &'static str,
+        shared_bytes: usize,
+    ) -> Result<Kernel<'_>> {
+        self.kernel_of(source, Products::Portable, name, THREADS, shared_bytes)
     }
 
     fn kernel_of(
@@ -392,6 +403,48 @@ impl Gpu {
         Ok(values)
     }
 
+    /// Copies values over those of a buffer from `at` on, there when this returns.
+    pub fn write<T: DeviceRepr>(&self, buffer: &Buffer<T>, at: usize, values: &[T]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let address = buffer.part(at, values.len())?;
+        self.bind()?;
+        // SAFETY: the part lies within the buffer, and the copy is waited for.
+        unsafe { result::memcpy_htod_async(address, values, self.compute.cu_stream()) }
+            .during("copying to the device")?;
+        self.synchronize()
+    }
+
+    /// `count` values of a buffer from `at` on, once all work before is done.
+    pub fn read<T: DeviceRepr + Default + Clone>(
+        &self,
+        buffer: &Buffer<T>,
+        at: usize,
+        count: usize,
+    ) -> Result<Vec<T>> {
+        let mut values = vec![T::default(); count];
+        if count > 0 {
+            let address = buffer.part(at, count)?;
+            self.bind()?;
+            // SAFETY: as in `write`.
+            unsafe { result::memcpy_dtoh_async(&mut values, address, self.compute.cu_stream()) }
+                .during("copying from the device")?;
+        }
+        self.synchronize()?;
+        Ok(values)
+    }
+
+    /// Makes the device this thread's, for libraries that rely on it.
+    pub fn bind(&self) -> Result<()> {
+        self.context.bind_to_thread().during("choosing the device")
+    }
+
+    /// The stream of the kernels.
+    pub fn stream(&self) -> sys::CUstream {
+        self.compute.cu_stream()
+    }
+
     /// Waits for all kernels; the failure of any of them shows here.
     pub fn synchronize(&self) -> Result<()> {
         self.compute.synchronize().during("running kernels")
@@ -437,6 +490,18 @@ impl<T> Buffer<T> {
     /// The address of the first value.
     pub fn first(&self) -> Argument {
         self.at(0)
+    }
+
+    /// The address of `count` values from `at` on.
+    fn part(&self, at: usize, count: usize) -> Result<u64> {
+        use cudarc::driver::DevicePtr;
+        let reach = at.checked_add(count).filter(|&end| end <= self.slice.len());
+        if reach.is_none() {
+            let reason = format!("{count} values from {at} on, of {}", self.slice.len());
+            return Err(Error::Cuda { operation: "copying part of a buffer", reason });
+        }
+        let (first, _order) = self.slice.device_ptr(self.slice.stream());
+        Ok(first + (at * size_of::<T>()) as u64)
     }
 
     /// Bytes it takes.

@@ -15,6 +15,7 @@ pub mod matrix;
 pub mod product;
 pub mod similarity;
 pub mod top_k;
+pub mod transformer;
 mod vector;
 pub mod wasserstein;
 mod workers;

@@ -1,7 +1,9 @@
-//! Times training steps of an encoder on texts of one length, for `benchmarks/peers/torch_training_step.py`.
+//! Times training steps of an encoder on texts of one length, for `benchmarks/peers/torch_training_step.py` and
+//! `benchmarks/h200/run`.
 //!
-//!     training_step MODEL_FOLDER QUERIES DOCUMENTS LENGTH STEPS THREADS [TAPE_TOKENS [CHUNK_TOKENS]]
+//!     training_step MODEL_FOLDER QUERIES DOCUMENTS LENGTH STEPS THREADS [TAPE_TOKENS [CHUNK_TOKENS [bf16|f32]]]
 //!
+//! The last argument moves the network to the GPU (feature `cuda`), in that precision.
 //! InfoNCE over all documents of the batch (document i answers query i) at temperature 0.05, AdamW, no dropout. Prints one
 //! JSON line: CPU seconds and wall seconds per step (the first step apart), peak memory, the losses.
 
@@ -16,7 +18,7 @@ use trainer::guards::GuardOptions;
 use trainer::losses::{Embeddings, Listed, Loss, Targets};
 use trainer::optimizer::AdamWOptions;
 use trainer::schedule::{Decay, Schedule};
-use trainer::{Model, ModelOptions, Slopes, TokenBatch, Trainer, TrainingOptions, Vectors};
+use trainer::{Model, ModelOptions, Precision, Slopes, TokenBatch, Trainer, TrainingOptions, Vectors};
 
 /// Processor time of this process and its threads, in seconds; of Linux.
 fn cpu_seconds() -> f64 {
@@ -70,6 +72,12 @@ fn main() {
     };
     let loss: Loss = serde_json::from_value(json!({"name": "infonce", "temperature": 0.05})).unwrap();
     let mut trainer = Trainer::new(model, loss.starting_parameters(), options).unwrap();
+    match arguments.get(8).map(String::as_str) {
+        None => {}
+        Some("bf16") => trainer.move_to_gpu(Precision::Bf16).unwrap(),
+        Some("f32") => trainer.move_to_gpu(Precision::F32).unwrap(),
+        Some(other) => panic!("{other}: expected bf16 or f32"),
+    }
     let mut state = 7;
     let listed = (0..queries as u32).map(|query| vec![Listed::own(query, 1)]).collect();
     let targets = Targets::new(documents, listed).unwrap();

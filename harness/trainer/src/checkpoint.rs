@@ -50,8 +50,12 @@ impl Header {
     }
 }
 
-/// The run as bytes. `recipe` is the digest of what the run does.
-pub fn to_bytes(trainer: &Trainer, recipe: &str) -> Vec<u8> {
+/// The run as bytes, brought back from a GPU first. `recipe` is the digest of what the run does.
+///
+/// # Errors
+/// [`TrainerError::Device`].
+pub fn to_bytes(trainer: &mut Trainer, recipe: &str) -> Result<Vec<u8>> {
+    trainer.fetch()?;
     let header = serde_json::to_vec(&Header::of(trainer, recipe)).unwrap_or_default();
     let values = 3 * trainer.model.parameters.trainable_values();
     let mut bytes = Vec::with_capacity(PREAMBLE + header.len() + 4 * values + DIGEST + 1024);
@@ -69,12 +73,13 @@ pub fn to_bytes(trainer: &Trainer, recipe: &str) -> Vec<u8> {
     }
     let digest = blake3::hash(&bytes);
     bytes.extend_from_slice(digest.as_bytes());
-    bytes
+    Ok(bytes)
 }
 
-/// Puts a fresh trainer where the checkpoint left off.
+/// Puts a fresh trainer where the checkpoint left off, on whichever device it is.
 ///
 /// # Errors
+/// [`TrainerError::Device`] when the weights cannot be sent to the GPU;
 /// [`TrainerError::Checkpoint`] when the bytes are damaged, of another version, or of another recipe or model. The
 /// trainer is unchanged then.
 pub fn restore(trainer: &mut Trainer, recipe: &str, bytes: &[u8]) -> Result<()> {
@@ -112,7 +117,7 @@ pub fn restore(trainer: &mut Trainer, recipe: &str, bytes: &[u8]) -> Result<()> 
         *moments = [numbers[1], numbers[2]];
     }
     trainer.optimizer.steps = header.step;
-    Ok(())
+    trainer.send()
 }
 
 fn wrong(reason: String) -> TrainerError {

@@ -123,6 +123,9 @@ pub enum TrainerError {
         /// The loss's own words.
         reason: String,
     },
+    /// The GPU is missing, or failed.
+    #[error(transparent)]
+    Device(#[from] kernels::Error),
     /// A checkpoint is damaged, of another version, or of another run.
     #[error("checkpoint: {0}")]
     Checkpoint(String),
@@ -142,6 +145,7 @@ impl TrainerError {
             | Self::Unsupported(_)
             | Self::Text { .. }
             | Self::Checkpoint(_) => true,
+            Self::Device(error) => matches!(error, kernels::Error::Device { .. }),
             Self::NotFinite { .. }
             | Self::Exploded { .. }
             | Self::Collapsed { .. }

@@ -17,4 +17,7 @@ pub mod training;
 
 pub use encoder::{GradeHeadOptions, Model, ModelOptions};
 pub use error::TrainerError;
-pub use training::{PairBatch, Slopes, StepBatch, StepReport, TokenBatch, Trainer, TrainingOptions, Vectors};
+pub use training::{
+    PairBatch, Precision, Slopes, StepBatch, StepReport, TokenBatch, Trainer, TrainingOptions, Vectors,
+    require_gpu,
+};

@@ -112,6 +112,33 @@ impl AdamW {
         }
     }
 
+    /// The constants of the next step for a device that takes it: one for each pair of decay and rate.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn updates(
+        &mut self,
+        classes: &[(bool, f64)],
+        factor: f32,
+        learning_rate: f64,
+    ) -> Vec<kernels::transformer::Update> {
+        self.steps += 1;
+        let update = |&(decays, rate): &(bool, f64)| {
+            let step = Step::new(&self.options, self.steps, learning_rate * rate, decays, factor);
+            let Step { keep, mean_share, square_keep, square_share, rate, inverse_root, epsilon, factor } =
+                step;
+            kernels::transformer::Update {
+                keep,
+                mean_share,
+                square_keep,
+                square_share,
+                rate,
+                inverse_root,
+                epsilon,
+                factor,
+            }
+        };
+        classes.iter().map(update).collect()
+    }
+
     /// The same for the numbers a loss learns; call it after [`AdamW::step`], whose count of steps it shares.
     pub fn step_loss(&mut self, values: &mut [f64], gradients: &[f64], learning_rate: f64) {
         let AdamWOptions { beta1, beta2, epsilon, .. } = self.options;

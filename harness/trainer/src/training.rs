@@ -12,9 +12,12 @@
 //! dropout is a function of seed, step and text), so keeping tapes or not changes time and memory and nothing else.
 
 use kernels::encoder::Sequence;
+pub use kernels::transformer::Precision;
 use scorer::tokens::PairIds;
 
 use crate::encoder::dropout::Dropout;
+#[cfg(feature = "cuda")]
+use crate::encoder::gpu::{self, Resident};
 use crate::encoder::parameters::Gradients;
 use crate::encoder::{Encoded, Model, release_buffers};
 use crate::error::{Result, TrainerError};
@@ -189,6 +192,39 @@ pub struct Trainer {
     options: TrainingOptions,
     gradients: Gradients,
     guards: Guards,
+    /// Where the network is, when it is not here.
+    #[cfg(feature = "cuda")]
+    resident: Option<Resident>,
+    /// Whether the device has taken steps that the tensors here have not seen.
+    stale: bool,
+}
+
+/// A chunk's vectors, wherever they were computed.
+enum Chunk {
+    Processor(Box<Encoded>),
+    #[cfg(feature = "cuda")]
+    Gpu(Box<gpu::Encoded>),
+}
+
+impl Chunk {
+    fn vectors(&self) -> &[f32] {
+        match self {
+            Self::Processor(encoded) => &encoded.vectors,
+            #[cfg(feature = "cuda")]
+            Self::Gpu(encoded) => &encoded.vectors,
+        }
+    }
+}
+
+/// Whether a network can be trained on a GPU here.
+///
+/// # Errors
+/// [`TrainerError::Device`], saying what is missing: the feature `cuda`, the driver, a device, NVRTC or cuBLAS.
+pub fn require_gpu() -> Result<()> {
+    kernels::Device::Cuda.require()?;
+    #[cfg(feature = "cuda")]
+    kernels::transformer::cuda::require()?;
+    Ok(())
 }
 
 impl Trainer {
@@ -207,7 +243,69 @@ impl Trainer {
         }
         let optimizer = AdamW::new(options.adamw, &model.parameters, loss_parameters.len());
         let (gradients, guards) = (Gradients::zeros(&model.parameters), Guards::new(options.guards));
-        Ok(Self { model, loss_parameters, optimizer, options, gradients, guards })
+        Ok(Self {
+            model,
+            loss_parameters,
+            optimizer,
+            options,
+            gradients,
+            guards,
+            #[cfg(feature = "cuda")]
+            resident: None,
+            stale: false,
+        })
+    }
+
+    /// Takes all further steps on the GPU. What [`Trainer::model`] and [`Trainer::optimizer`] hold is brought up to date by
+    /// [`Trainer::fetch`] alone, and by what calls it: a checkpoint, the end of [`Trainer::train`].
+    ///
+    /// # Errors
+    /// [`TrainerError::Device`] without a GPU or with too small a one; [`TrainerError::Unsupported`] for a static table, a
+    /// cross-encoder or adapters, which are trained on the processor.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    pub fn move_to_gpu(&mut self, precision: Precision) -> Result<()> {
+        require_gpu()?;
+        #[cfg(feature = "cuda")]
+        {
+            self.resident = Some(Resident::new(&self.model, precision)?);
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    /// What the GPU computes in, where there is one at work.
+    pub fn on_gpu(&self) -> Option<Precision> {
+        #[cfg(feature = "cuda")]
+        let precision = self.resident.as_ref().map(Resident::precision);
+        #[cfg(not(feature = "cuda"))]
+        let precision = None;
+        precision
+    }
+
+    /// Brings values, moments and gradients back from the GPU; nothing to do where the network is here.
+    ///
+    /// # Errors
+    /// [`TrainerError::Device`].
+    pub fn fetch(&mut self) -> Result<()> {
+        if !self.stale {
+            return Ok(());
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = &self.resident {
+            resident.fetch(&mut self.model.parameters, &mut self.optimizer, &mut self.gradients)?;
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Takes what is here to the GPU, where the network is there.
+    pub(crate) fn send(&mut self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = &mut self.resident {
+            resident.send(&self.model.parameters, &self.optimizer)?;
+        }
+        self.stale = false;
+        Ok(())
     }
 
     /// Steps taken so far.
@@ -234,7 +332,7 @@ impl Trainer {
         &mut self,
         mut batches: impl FnMut(u64) -> std::result::Result<Vec<B>, E>,
         mut loss: impl FnMut(Vectors<'_>, &B::Targets) -> std::result::Result<Slopes, String>,
-        mut after: impl FnMut(&Self, StepReport) -> std::result::Result<(), E>,
+        mut after: impl FnMut(&mut Self, StepReport) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut outcome = Ok(());
         while outcome.is_ok() && self.steps_taken() < self.options.schedule.steps {
@@ -245,7 +343,10 @@ impl Trainer {
         }
         // What the steps computed in is of no use to anyone any more.
         release_buffers();
-        outcome
+        #[cfg(feature = "cuda")]
+        self.resident.iter().for_each(Resident::release);
+        outcome?;
+        Ok(self.fetch()?)
     }
 
     /// One step.
@@ -259,7 +360,7 @@ impl Trainer {
     ) -> Result<StepReport> {
         let step = self.steps_taken() + 1;
         let learning_rate = self.options.schedule.rate(step - 1);
-        self.gradients.clear();
+        self.clear_gradients()?;
         let mut loss_slopes = vec![0.0; self.loss_parameters.len()];
         let (mut value, mut tokens) = (0.0, 0);
         for (number, batch) in batches.iter().enumerate() {
@@ -269,15 +370,78 @@ impl Trainer {
             loss_slopes.iter_mut().zip(&slopes.parameters).for_each(|(sum, slope)| *sum += share * slope);
             tokens += batch.texts().iter().map(|text| text.ids.len()).sum::<usize>();
         }
-        let norm = self.gradients.norm();
+        let norm = self.gradient_norm()?;
         if !norm.is_finite() {
             return Err(TrainerError::NotFinite { step, what: "the gradient".into(), value: norm });
         }
         let factor = clip_factor(norm, self.options.clip_norm);
-        self.optimizer.step(&mut self.model.parameters, &self.gradients, factor as f32, learning_rate);
+        self.take_step(factor as f32, learning_rate)?;
         let loss_rate = learning_rate / self.options.schedule.peak * self.options.loss_learning_rate;
         self.optimizer.step_loss(&mut self.loss_parameters, &loss_slopes, loss_rate);
         Ok(StepReport { step, loss: value, learning_rate, gradient_norm: norm, tokens })
+    }
+
+    fn clear_gradients(&mut self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = &mut self.resident {
+            return resident.clear_gradients();
+        }
+        self.gradients.clear();
+        Ok(())
+    }
+
+    fn gradient_norm(&self) -> Result<f64> {
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = &self.resident {
+            return resident.gradient_norm();
+        }
+        Ok(self.gradients.norm())
+    }
+
+    fn take_step(&mut self, factor: f32, learning_rate: f64) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = &mut self.resident {
+            self.stale = true;
+            return resident.step(&mut self.optimizer, factor, learning_rate);
+        }
+        self.optimizer.step(&mut self.model.parameters, &self.gradients, factor, learning_rate);
+        Ok(())
+    }
+
+    fn encode(
+        &self,
+        texts: &[Sequence<'_>],
+        chunk: &[usize],
+        dropout: Option<&Dropout>,
+        keep: bool,
+    ) -> Result<Chunk> {
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = &self.resident {
+            let encoded = resident.forward(&self.model, texts, chunk, dropout, keep)?;
+            return Ok(Chunk::Gpu(Box::new(encoded)));
+        }
+        Ok(Chunk::Processor(Box::new(self.model.forward(texts, chunk, dropout, keep))))
+    }
+
+    fn backward(
+        &mut self,
+        texts: &[Sequence<'_>],
+        chunk: &[usize],
+        encoded: Chunk,
+        slope: Vec<f32>,
+        dropout: Option<&Dropout>,
+    ) -> Result<()> {
+        match encoded {
+            Chunk::Processor(encoded) => {
+                self.model.backward(&mut self.gradients, texts, chunk, *encoded, slope, dropout);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Chunk::Gpu(encoded) => {
+                let width = self.model.dimensions();
+                self.resident.as_mut().map_or(Ok(()), |resident| resident.backward(width, *encoded, slope))
+            }
+        }
     }
 
     /// Adds a batch's gradients, divided by the number of batches of the step.
@@ -298,10 +462,10 @@ impl Trainer {
         let keep = texts.iter().map(|text| text.ids.len()).sum::<usize>() <= self.options.tape_tokens;
 
         let mut vectors = vec![0.0; texts.len() * width];
-        let mut kept: Vec<Option<Encoded>> = Vec::with_capacity(chunks.len());
+        let mut kept: Vec<Option<Chunk>> = Vec::with_capacity(chunks.len());
         for chunk in &chunks {
-            let encoded = self.model.forward(&texts, chunk, dropout.as_ref(), keep);
-            scatter(&encoded.vectors, chunk, &mut vectors, width);
+            let encoded = self.encode(&texts, chunk, dropout.as_ref(), keep)?;
+            scatter(encoded.vectors(), chunk, &mut vectors, width);
             kept.push(keep.then_some(encoded));
         }
 
@@ -317,10 +481,10 @@ impl Trainer {
             all.iter_mut().for_each(|slope| *slope /= count as f32);
         }
         for (chunk, encoded) in chunks.iter().zip(kept).rev() {
-            let again = || self.model.forward(&texts, chunk, dropout.as_ref(), true);
-            let encoded = encoded.unwrap_or_else(again);
+            let again = || self.encode(&texts, chunk, dropout.as_ref(), true);
+            let encoded = encoded.map_or_else(again, Ok)?;
             let slope = gather(&all, chunk, width);
-            self.model.backward(&mut self.gradients, &texts, chunk, encoded, slope, dropout.as_ref());
+            self.backward(&texts, chunk, encoded, slope, dropout.as_ref())?;
         }
         Ok(slopes)
     }

@@ -346,7 +346,7 @@ fn a_resumed_run_ends_on_the_same_bits_whatever_the_threads() {
     let resumed = pool.install(|| {
         let mut first = start();
         take(&mut first, 0..3);
-        let bytes = checkpoint::to_bytes(&first, "recipe");
+        let bytes = checkpoint::to_bytes(&mut first, "recipe").unwrap();
         let mut second = start();
         checkpoint::restore(&mut second, "recipe", &bytes).unwrap();
         take(&mut second, 3..6);

@@ -320,7 +320,7 @@ fn a_resumed_run_ends_on_the_same_bits() {
     for _ in 0..3 {
         first.step(std::slice::from_ref(&batch), &mut loss).unwrap();
     }
-    let bytes = checkpoint::to_bytes(&first, "recipe");
+    let bytes = checkpoint::to_bytes(&mut first, "recipe").unwrap();
     let mut second = start();
     checkpoint::restore(&mut second, "recipe", &bytes).unwrap();
     assert_eq!(second.steps_taken(), 3);
@@ -335,7 +335,7 @@ fn a_resumed_run_ends_on_the_same_bits() {
 #[test]
 fn a_checkpoint_that_is_not_this_run_s_is_refused() {
     let trainer = || Trainer::new(open(ModelOptions::default()), vec![], options(6)).unwrap();
-    let bytes = checkpoint::to_bytes(&trainer(), "recipe");
+    let bytes = checkpoint::to_bytes(&mut trainer(), "recipe").unwrap();
     let refused = |bytes: &[u8], recipe: &str| {
         checkpoint::restore(&mut trainer(), recipe, bytes).unwrap_err().to_string()
     };

@@ -13,7 +13,7 @@ use scorer::Role;
 use serde_json::{Value, json};
 use trainer::batch::{Batches, Lists};
 use trainer::losses::{Embeddings, Loss, Targets};
-use trainer::{Model, Slopes, StepReport, TokenBatch, Trainer, Vectors, checkpoint};
+use trainer::{Model, Precision, Slopes, StepReport, TokenBatch, Trainer, Vectors, checkpoint};
 
 use super::{Finished, train_labeler};
 use crate::arguments::Options;
@@ -99,6 +99,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
         return Ok(finished.recorded(history.zip(record)));
     }
     let recipe = file.complete(options.seed).with_context(shown)?;
+    let gpu = recipe.file.training.gpu(options.device).with_context(shown)?;
     let digest = recipe.digest()?;
     let out = command.out();
     let folder = RunFolder::new(&out);
@@ -116,7 +117,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let model = Model::from_bundle(models::bundle(&recipe.file.scorer.encoder)?, &recipe.model)
         .with_context(|| recipe.file.scorer.encoder.clone())?;
     let (finished, record) =
-        Run { recipe: &recipe, digest, set: &set, folder, options }.train(model, found, &out)?;
+        Run { recipe: &recipe, digest, set: &set, folder, gpu, options }.train(model, found, &out)?;
     Ok(finished.recorded(history.map(|history| (history, record))))
 }
 
@@ -126,6 +127,8 @@ struct Run<'a> {
     digest: String,
     set: &'a TrainingSet,
     folder: RunFolder,
+    /// What the GPU computes in, where it is one.
+    gpu: Option<Precision>,
     options: &'a Options,
 }
 
@@ -136,6 +139,9 @@ impl Run<'_> {
         let settings = self.recipe.options(batches.per_epoch());
         let steps = settings.schedule.steps;
         let mut trainer = Trainer::new(model, self.recipe.loss.starting_parameters(), settings)?;
+        if let Some(precision) = self.gpu {
+            trainer.move_to_gpu(precision)?;
+        }
         let held_out = self.set.held_out.as_ref().map(|set| HeldOut::new(set, self.recipe, self.options));
         let mut measured = Vec::new();
         if let Some(held_out) = &held_out {
@@ -175,7 +181,7 @@ impl Run<'_> {
 
     fn after_step(
         &self,
-        trainer: &Trainer,
+        trainer: &mut Trainer,
         report: StepReport,
         course: &mut Course,
         bar: &ProgressBar,
@@ -187,13 +193,14 @@ impl Run<'_> {
         course.took(report, steps, bar, self.options);
         let is_last = report.step == steps;
         if table.checkpoint_every > 0 && report.step.is_multiple_of(table.checkpoint_every) && !is_last {
-            self.folder.save(&checkpoint::to_bytes(trainer, &self.digest))?;
+            self.folder.save(&checkpoint::to_bytes(trainer, &self.digest)?)?;
         }
         if let Some(held_out) = held_out
             && table.evaluate_every > 0
             && report.step.is_multiple_of(table.evaluate_every)
             && !is_last
         {
+            trainer.fetch()?;
             let now = held_out.answer("now", &trainer.model)?;
             let name = format!("step {}", report.step);
             measured.push(Measured::new(&name, Some(report.step), held_out, &now)?);
@@ -282,7 +289,9 @@ impl Run<'_> {
             .collect();
         let data = &self.set.learned;
         let signs: Vec<String> = self.sign(measured).into_iter().collect();
+        let device = self.gpu.map_or("cpu".to_owned(), |precision| format!("cuda, {}", precision.name()));
         json!({
+            "device": device,
             "recipe": self.digest,
             "base": trainer.model.base().digest(),
             "loss": self.recipe.loss.name(),

@@ -52,6 +52,10 @@ pub fn run(
     resume: bool,
     options: &Options,
 ) -> anyhow::Result<(Finished, Option<Record>)> {
+    if recipe.file.training.gpu(options.device)?.is_some() {
+        let said = "device cuda: a labeler is trained on the processor; an encoder can be trained on a GPU";
+        return Err(Usage::error(said));
+    }
     let digest = recipe.digest()?;
     let folder = RunFolder::new(out);
     let found = folder.look(resume)?;
@@ -165,9 +169,10 @@ impl Run<'_> {
                 let is_last = report.step == steps;
                 let is_due = |every: u64| every > 0 && report.step.is_multiple_of(every) && !is_last;
                 if is_due(table.checkpoint_every) {
-                    self.folder.save(&checkpoint::to_bytes(trainer, &self.digest))?;
+                    self.folder.save(&checkpoint::to_bytes(trainer, &self.digest)?)?;
                 }
                 if is_due(table.evaluate_every) {
+                    trainer.fetch()?;
                     measured.extend(self.measure(
                         &trainer.model,
                         &format!("step {}", report.step),

@@ -16,9 +16,10 @@ use trainer::guards::GuardOptions;
 use trainer::losses::Loss;
 use trainer::optimizer::AdamWOptions;
 use trainer::schedule::{Decay, Schedule};
-use trainer::{ModelOptions, TrainingOptions};
+use trainer::{ModelOptions, Precision, TrainingOptions};
 
 use super::written::Claim;
+use crate::arguments::DeviceChoice;
 use crate::exit::Usage;
 
 /// What is measured on held-out queries where nothing else is said.
@@ -216,6 +217,12 @@ pub struct TrainingTable {
     pub chunk_tokens: usize,
     /// A batch of at most so many tokens is encoded once, a larger one twice: the lever on memory.
     pub tape_tokens: usize,
+    /// Where the network is trained: `cpu` where not said, or `cuda`. The flag --device goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<TrainingDevice>,
+    /// What a GPU keeps weights and activations in: `bf16` where not said, or `f32`. The processor computes in f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<TrainingPrecision>,
     /// Steps between checkpoints; 0 for none.
     pub checkpoint_every: u64,
     /// Steps between evaluations; 0 for before and after only.
@@ -225,6 +232,53 @@ pub struct TrainingTable {
     pub seed: Option<u64>,
     /// When to stop a run that has gone wrong.
     pub guards: GuardOptions,
+}
+
+/// Where a network is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainingDevice {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// What weights and activations are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainingPrecision {
+    /// 8 bits of mantissa; sums, and the weights that the optimizer changes, in f32.
+    Bf16,
+    /// 32-bit floats.
+    F32,
+}
+
+impl TrainingTable {
+    /// What the GPU is to compute in; `None` where the run is the processor's. `choice` is the flag's, and a device that it
+    /// names goes before the recipe's.
+    ///
+    /// # Errors
+    /// When a GPU is asked for and is not there; when bf16 is asked of the processor.
+    pub fn gpu(&self, choice: DeviceChoice) -> anyhow::Result<Option<Precision>> {
+        let wanted = match choice {
+            DeviceChoice::Auto => self.device == Some(TrainingDevice::Cuda),
+            DeviceChoice::Cuda => true,
+            DeviceChoice::Scalar | DeviceChoice::Simd => false,
+        };
+        if !wanted {
+            if self.precision == Some(TrainingPrecision::Bf16) {
+                let said = "training.precision: expected f32 on the processor, found bf16 (device = \"cuda\" computes in it)";
+                return Err(Usage::error(said));
+            }
+            return Ok(None);
+        }
+        trainer::require_gpu()?;
+        Ok(Some(match self.precision {
+            Some(TrainingPrecision::F32) => Precision::F32,
+            Some(TrainingPrecision::Bf16) | None => Precision::Bf16,
+        }))
+    }
 }
 
 impl Default for TrainingTable {
@@ -248,6 +302,8 @@ impl Default for TrainingTable {
             accumulate: 1,
             chunk_tokens: 2048,
             tape_tokens: 16_384,
+            device: None,
+            precision: None,
             checkpoint_every: 100,
             evaluate_every: 0,
             seed: None,
@@ -385,11 +441,12 @@ impl TrainingFile {
     }
 
     /// A digest of what the recipe does, without the words of `[claim]` and without what changes nothing of the result
-    /// (how often it is saved).
+    /// (how often it is saved), or nothing beside rounding (where it is computed): a run may go on on another device.
     pub(super) fn digest(&self) -> anyhow::Result<String> {
         let mut done = Self { claim: Claim::default(), ..self.clone() };
         done.training.checkpoint_every = 0;
         done.training.evaluate_every = 0;
+        (done.training.device, done.training.precision) = (None, None);
         Ok(blake3::hash(toml::to_string(&done)?.as_bytes()).to_hex().to_string())
     }
 

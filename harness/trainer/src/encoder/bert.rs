@@ -31,21 +31,21 @@ use crate::error::{Result, TrainerError};
 pub struct Bert {
     config: BertConfig,
     prefix: &'static str,
-    words: Handle,
-    positions: Handle,
-    segments: Handle,
-    norm: Norm,
-    layers: Vec<Layer>,
+    pub(super) words: Handle,
+    pub(super) positions: Handle,
+    pub(super) segments: Handle,
+    pub(super) norm: Norm,
+    pub(super) layers: Vec<Layer>,
 }
 
 #[derive(Clone, Debug)]
-struct Layer {
-    query_key_value: Linear,
-    attention_output: Linear,
-    attention_norm: Norm,
-    intermediate: Linear,
-    output: Linear,
-    output_norm: Norm,
+pub(super) struct Layer {
+    pub(super) query_key_value: Linear,
+    pub(super) attention_output: Linear,
+    pub(super) attention_norm: Norm,
+    pub(super) intermediate: Linear,
+    pub(super) output: Linear,
+    pub(super) output_norm: Norm,
 }
 
 /// A text as the network reads it.
@@ -364,10 +364,14 @@ impl Layer {
         })
     }
 
+    pub(super) fn maps(&self) -> [&Linear; 4] {
+        [&self.query_key_value, &self.attention_output, &self.intermediate, &self.output]
+    }
+
     fn handles(&self) -> impl Iterator<Item = Handle> {
-        let maps = [&self.query_key_value, &self.attention_output, &self.intermediate, &self.output];
         let norms = [self.attention_norm, self.output_norm];
-        maps.into_iter()
+        self.maps()
+            .into_iter()
             .flat_map(Linear::handles)
             .chain(norms.into_iter().flat_map(|norm| [norm.weight, norm.bias]))
     }

@@ -43,6 +43,12 @@ impl Dropout {
         (threshold > 0).then(|| Self { key: mix(seed ^ mix(step)), threshold, scale: 1.0 / (1.0 - rate) })
     }
 
+    /// The same for a GPU.
+    #[cfg(feature = "cuda")]
+    pub(super) fn masks(&self) -> kernels::transformer::Masks {
+        kernels::transformer::Masks { key: self.key, threshold: self.threshold, scale: self.scale }
+    }
+
     /// Masks a row: `text` and `row` name it within its site.
     pub fn apply(&self, site: Site, text: u64, row: u64, values: &mut [f32]) {
         let mut state = mix(self.key ^ mix(site.number() ^ mix(text ^ mix(row))));

@@ -11,6 +11,8 @@ mod buffers;
 mod cross_encoder;
 pub mod dropout;
 pub mod gelu;
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
 pub mod linear;
 pub mod norm;
 pub mod parameters;

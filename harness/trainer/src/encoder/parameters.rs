@@ -6,6 +6,14 @@ use super::vectorized::{LANES, vectorized};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handle(usize);
 
+impl Handle {
+    /// Its place in the order of [`Parameters::add`].
+    #[cfg(feature = "cuda")]
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
+}
+
 /// What a parameter is, beside its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Specification {

@@ -23,7 +23,8 @@ impl LinearPooling {
         }
     }
 
-    fn weight(self, token: usize, tokens: usize) -> f32 {
+    /// `w_t` of a text's token.
+    pub(super) fn weight(self, token: usize, tokens: usize) -> f32 {
         match self.0 {
             Pooling::Mean | Pooling::Max => 1.0 / tokens as f32,
             Pooling::MeanSqrtLength => 1.0 / (tokens as f32).sqrt(),
