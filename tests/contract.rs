@@ -1,6 +1,8 @@
 //! What scripts rely on: exit codes, stdout and stderr, nothing half-written.
 
 use crate::graded::Folder;
+#[cfg(target_os = "linux")]
+use crate::graded::SmallDisk;
 
 const QRELS: &str = "q1 0 a 3\nq1 0 b 0\nq2 0 a 1\n";
 const RUN: &str = "q1 Q0 a 1 2.5 tag\nq1 Q0 b 2 1.5 tag\nq2 Q0 a 1 0.5 tag\n";
@@ -205,24 +207,12 @@ fn a_signal_leaves_nothing_half_written() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_nobodys_input() {
-    let mount = |arguments: &[&std::ffi::OsStr]| {
-        std::process::Command::new("mount")
-            .args(arguments)
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
     let folder = Folder::new();
     large_collection(&folder, 10_000);
-    let small = folder.path("cache");
-    std::fs::create_dir_all(&small).unwrap();
-    let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"].map(std::ffi::OsStr::new);
-    if !mount(&[&options[..], &[small.as_os_str()]].concat()) {
-        println!("skipped: a small file system cannot be mounted here");
-        return;
-    }
+    let Some(small) = SmallDisk::mount(&folder.path("cache"), 256 << 10) else { return };
     let pulled = folder.run("data pull mine.toml --from home");
-    let left = std::fs::read_dir(small.join("data")).unwrap().count();
-    assert!(std::process::Command::new("umount").arg(&small).status().unwrap().success());
+    let left = std::fs::read_dir(folder.path("cache/data")).unwrap().count();
+    drop(small);
     assert_eq!(pulled.code, 3, "{}", pulled.stderr);
     assert!(pulled.stderr.contains("No space left"), "{}", pulled.stderr);
     assert_eq!(left, 0);

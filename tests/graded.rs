@@ -113,6 +113,42 @@ impl Answer {
     }
 }
 
+/// A file system of so many bytes, mounted in a folder of the test's; unmounted when dropped.
+#[cfg(target_os = "linux")]
+pub struct SmallDisk(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    /// Mounts it at `at`, or `None` (with the reason printed) where this user may not.
+    pub fn mount(at: &Path, bytes: usize) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let disk = Self(at.to_path_buf());
+        if disk.call("mount", &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]) {
+            return Some(disk);
+        }
+        std::mem::forget(disk);
+        println!("skipped: a small file system cannot be mounted here");
+        None
+    }
+
+    /// Another size; what is there stays.
+    pub fn resize(&self, bytes: usize) {
+        assert!(self.call("mount", &["-o", &format!("remount,size={bytes}")]));
+    }
+
+    fn call(&self, program: &str, arguments: &[&str]) -> bool {
+        let output = Command::new(program).args(arguments).arg(&self.0).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.call("umount", &[]);
+    }
+}
+
 /// A folder of public data beside the checkout, or `None` (with the reason printed) when there is none.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");

@@ -4,6 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::graded::Folder;
+#[cfg(target_os = "linux")]
+use crate::graded::SmallDisk;
 
 const RECIPE: &str = include_str!("../harness/recipes/train-sample.toml");
 
@@ -71,47 +73,128 @@ fn two_runs_are_compared_by_their_records_whatever_was_trained() {
     assert_eq!(folder.json("runs list --kind training").as_array().unwrap().len(), 2);
 }
 
+/// Runs the recipe again and again, each time killed (`kill -9`) at a moment drawn from the time that a whole run takes,
+/// until one is through. How often it was killed.
+fn run_killed_at_random(folder: &Folder, recipe: &str, out: &str, whole: Duration, seed: u64) -> u32 {
+    let start = || {
+        Command::new(env!("CARGO_BIN_EXE_graded"))
+            .args(["train", recipe, "--quiet", "--resume", "--no-record", "--out", out])
+            .current_dir(folder.path("."))
+            .env("GRADED_CACHE", folder.path("cache"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut draw = seed;
+    for kills in 0..40 {
+        // Knuth's multiplier: any spread of moments will do.
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let until = Instant::now() + whole.mul_f64((draw >> 40) as f64 / (1 << 24) as f64);
+        let mut run = start();
+        while run.try_wait().unwrap().is_none() && Instant::now() < until {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        run.kill().unwrap();
+        if run.wait().unwrap().success() {
+            return kills;
+        }
+    }
+    assert!(start().wait().unwrap().success());
+    40
+}
+
 #[test]
-fn a_killed_run_resumes_to_the_same_bits() {
+fn a_run_killed_at_any_moment_resumes_to_the_same_bits() {
     let folder = Folder::new();
     folder.write("recipe.toml", short(40));
+    let started = Instant::now();
     folder.run("train recipe.toml --out whole --quiet").ok();
+    let took = started.elapsed();
     let weights = |name: &str| std::fs::read(folder.path(name).join("model.safetensors")).unwrap();
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let mut kills = 0;
     for round in 0..3 {
         let out = format!("killed-{round}");
-        let checkpoint = folder.path(&format!("{out}.checkpoint"));
-        // Killed at three different moments: as soon as there is a checkpoint, and a little later each time.
-        let mut kills = 0;
-        for _ in 0..2 {
-            let mut run = Command::new(env!("CARGO_BIN_EXE_graded"))
-                .args(["train", "recipe.toml", "--quiet", "--resume", "--out", &out])
-                .current_dir(folder.path("."))
-                .env("GRADED_CACHE", folder.path("cache"))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let started = Instant::now();
-            while !checkpoint.exists()
-                && run.try_wait().unwrap().is_none()
-                && started.elapsed() < Duration::from_secs(300)
-            {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            std::thread::sleep(Duration::from_millis(37 * round));
-            if run.try_wait().unwrap().is_none() {
-                run.kill().unwrap();
-                kills += 1;
-            }
-            run.wait().unwrap();
-        }
-        assert!(kills > 0 || round > 0, "the run ended before it could be killed");
-        folder.run(&format!("train recipe.toml --out {out} --resume --quiet")).ok();
-        assert!(
-            weights("whole") == weights(&out),
-            "round {round}: other weights than the uninterrupted run's"
-        );
+        kills += run_killed_at_random(&folder, "recipe.toml", &out, took, seed + round);
+        assert!(weights("whole") == weights(&out), "seed {seed}: other weights than the uninterrupted run's");
     }
+    assert!(kills > 0, "seed {seed}: no run was killed before its end");
+    assert_eq!(
+        folder.names(),
+        ["killed-0", "killed-1", "killed-2", "recipe.toml", "whole"],
+        "nothing half-written"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_costs_a_training_run_nothing_but_the_time_since_its_last_checkpoint() {
+    let folder = Folder::new();
+    let recipe = short(10);
+    folder.write("recipe.toml", &recipe);
+    let every =
+        |steps: u32| recipe.replace("checkpoint_every = 1\n", &format!("checkpoint_every = {steps}\n"));
+    folder.write("once.toml", every(1000));
+    folder.write("never.toml", every(0));
+    folder.run("train recipe.toml --out whole --quiet").ok();
+    let weights = std::fs::read(folder.path("whole/model.safetensors")).unwrap();
+    let Some(disk) = SmallDisk::mount(&folder.path("disk"), weights.len()) else { return };
+    let said = |recipe: &str, words: &[&str]| {
+        let answer = folder.run(&format!("train {recipe} --out disk/model --resume"));
+        assert_eq!((answer.code, answer.stdout.as_str()), (3, ""), "{}", answer.stderr);
+        for word in words.iter().chain(&["disk/model", "bytes", "No space left"]) {
+            assert!(answer.stderr.contains(word), "{word:?} is not in: {}", answer.stderr);
+        }
+    };
+    let names = || {
+        let entries = std::fs::read_dir(folder.path("disk")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    // Weights and two moments do not fit where the weights alone would: nothing is trained in vain.
+    said("recipe.toml", &["first checkpoint", "nothing was trained"]);
+    assert_eq!(names(), Vec::<String>::new());
+    // One fits, the next beside it does not.
+    disk.resize(weights.len() * 9 / 2);
+    said("recipe.toml", &["model.checkpoint", "--resume goes on from the one before"]);
+    assert_eq!(names(), ["model.checkpoint"]);
+    let kept = std::fs::read(folder.path("disk/model.checkpoint")).unwrap();
+    said("recipe.toml", &["model.checkpoint", "--resume goes on from the one before"]);
+    assert!(kept == std::fs::read(folder.path("disk/model.checkpoint")).unwrap(), "the one before is whole");
+    // A checkpoint, and from there on none: what has no room is the finished folder.
+    disk.resize(weights.len() * 20);
+    std::fs::remove_file(folder.path("disk/model.checkpoint")).unwrap();
+    let mut run = folder.start("train once.toml --out disk/model");
+    while !folder.path("disk/model.checkpoint").exists() {
+        assert!(run.try_wait().unwrap().is_none(), "the run ended before its first checkpoint");
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let first = std::fs::read(folder.path("disk/model.checkpoint")).unwrap();
+    disk.resize(first.len() + weights.len() / 2);
+    said("never.toml", &["the trained model", "--resume goes on from the checkpoint", "disk/model.partial"]);
+    assert_eq!(names(), ["model.checkpoint"]);
+    assert!(first == std::fs::read(folder.path("disk/model.checkpoint")).unwrap());
+    disk.resize(weights.len() * 20);
+    folder.run("train recipe.toml --out disk/model --resume --quiet").ok();
+    assert!(weights == std::fs::read(folder.path("disk/model/model.safetensors")).unwrap(), "other weights");
+    assert!(!folder.path("disk/model.checkpoint").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_history_without_room_costs_the_record_alone() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(2));
+    let Some(_disk) = SmallDisk::mount(&folder.path("runs"), 4 << 10) else { return };
+    let answer = folder.run("train recipe.toml --out model --format json --record runs");
+    assert_eq!(answer.code, 3, "{}", answer.stderr);
+    for word in ["runs/", "-training-", "bytes", "the result stands", "No space left"] {
+        assert!(answer.stderr.contains(word), "{word:?} is not in: {}", answer.stderr);
+    }
+    let said: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(said["model"], folder.json("train recipe.toml --out model --resume")["model"]);
+    assert_eq!(std::fs::read_dir(folder.path("runs")).unwrap().count(), 0, "nothing half-written");
 }
 
 /// The training recipes of the house that grades alone can drive.
@@ -237,6 +320,9 @@ fn what_cannot_be_trained_is_refused_before_it_starts() {
     refused(&|_| pairs.to_owned(), &["infonce"]);
 }
 
+/// What [`labeler`] learns from.
+const SAMPLE_DATA: &str = "dataset = \"sample\"\nheld_out = { share = 0.2, seed = 1 }";
+
 /// A labeler from a BERT of 32 dimensions with random weights: it learns little, but by every step of the way.
 fn labeler(change: impl Fn(String) -> String) -> String {
     let encoder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scorer/tests/fixtures/tiny_bert");
@@ -288,29 +374,256 @@ fn a_labeler_is_trained_labels_agrees_and_goes_into_8_bits() {
 }
 
 #[test]
-fn a_killed_labeler_resumes_to_the_same_bits() {
+fn a_labeler_killed_at_any_moment_resumes_to_the_same_bits() {
     let folder = Folder::new();
     folder.write("recipe.toml", labeler(|recipe| recipe.replace("steps = 12", "steps = 40")));
-    folder.run("train recipe.toml --out whole --quiet").ok();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_graded"))
-        .args(["train", "recipe.toml", "--quiet", "--out", "killed"])
-        .current_dir(folder.path("."))
-        .env("GRADED_CACHE", folder.path("cache"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
     let started = Instant::now();
-    while !folder.path("killed.checkpoint").exists() && started.elapsed() < Duration::from_secs(300) {
+    folder.run("train recipe.toml --out whole --quiet").ok();
+    let took = started.elapsed();
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let kills = run_killed_at_random(&folder, "recipe.toml", "killed", took, seed)
+        + run_killed_at_random(&folder, "recipe.toml", "again", took, seed + 1);
+    assert!(kills > 0, "seed {seed}: no run was killed before its end");
+    for file in ["model.safetensors", "labeler.json"] {
+        let content = |name: &str| std::fs::read(folder.path(name).join(file)).unwrap();
+        for name in ["killed", "again"] {
+            let same = content("whole") == content(name);
+            assert!(same, "seed {seed}: {file} of {name} differs from the uninterrupted run's");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_labeler_killed_while_it_labels_held_out_pairs_loses_none_of_its_work() {
+    let folder = Folder::new();
+    let row = |at: usize| format!("q{},find {at},d{at},cat dog {},{}\n", at % 97, at % 89, at % 4);
+    let rows: String = (0..40_000).map(row).collect();
+    folder.write("pairs.csv", format!("query_id,query,doc_id,text,human\n{rows}"));
+    let many = "pairs = \"pairs.csv\"\nheld_out = { share = 0.9, seed = 1 }";
+    let few_steps = |recipe: String| recipe.replace(SAMPLE_DATA, many).replace("steps = 12", "steps = 3");
+    folder.write("recipe.toml", labeler(few_steps));
+    folder.run("train recipe.toml --out whole --quiet").ok();
+    let labels = || {
+        let names = folder.names().into_iter().filter(|name| name.starts_with("killed.labels-held-out-"));
+        names.map(|name| folder.path(&name)).next()
+    };
+    let mut run = folder.start("train recipe.toml --out killed");
+    // Some thousand of the 36,000 are on disk.
+    while labels().is_none_or(|path| std::fs::metadata(path).map_or(0, |file| file.len()) < 200_000) {
+        assert!(run.try_wait().unwrap().is_none(), "the run ended before it could be killed");
         std::thread::sleep(Duration::from_millis(1));
     }
     run.kill().unwrap();
     run.wait().unwrap();
-    folder.run("train recipe.toml --out killed --resume --quiet").ok();
+    let kept = std::fs::read(labels().unwrap()).unwrap();
+    let resumed = folder.run("train recipe.toml --out killed --resume").ok().stderr;
+    assert!(resumed.contains("goes on after step 3 of 3"), "{resumed}");
+    let there = resumed.lines().find(|line| line.contains("killed.labels-held-out-")).unwrap();
+    let count: usize = there.split(": ").last().unwrap().split(' ').next().unwrap().parse().unwrap();
+    let whole_lines = kept.iter().filter(|&&byte| byte == b'\n').count() - 1;
+    assert!(count == whole_lines && count > 1000, "{there}, of {whole_lines} lines");
     for file in ["model.safetensors", "labeler.json"] {
         let content = |name: &str| std::fs::read(folder.path(name).join(file)).unwrap();
         assert!(content("whole") == content("killed"), "{file} differs from the uninterrupted run's");
     }
+    let record = |name: &str| -> serde_json::Value {
+        let text = std::fs::read(folder.path(name).join("training.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    assert_eq!(record("whole")["held_out"], record("killed")["held_out"]);
+    assert_eq!(folder.names(), ["killed", "pairs.csv", "recipe.toml", "whole"], "nothing else is left");
+}
+
+/// Pairs that nobody has graded, with texts; what a teacher says of them; the same file with both.
+fn taught(folder: &Folder) {
+    let mut rows = "query_id,query,doc_id,text\n".to_owned();
+    for at in 0..48 {
+        rows += &format!("q{},find {},d{at},cat dog {at}\n", at / 8, at / 8);
+    }
+    folder.write("pairs.csv", rows);
+    folder.run("label --pairs pairs.csv --labeler embedded --out labels.csv").ok();
+}
+
+#[test]
+fn a_labeler_is_distilled_from_the_probabilities_that_another_wrote() {
+    let folder = Folder::new();
+    taught(&folder);
+    let distilled = |data: &'static str| {
+        move |recipe: String| recipe.replace(SAMPLE_DATA, data).replace("cross_entropy", "distillation")
+    };
+    // Pairs without a human grade, measured on people's grades of another collection.
+    let ungraded =
+        "pairs = \"pairs.csv\"\nteacher_file = \"labels.csv\"\nheld_out = { dataset = \"sample\" }";
+    folder.write("recipe.toml", labeler(distilled(ungraded)));
+    let answer = folder.json("train recipe.toml --out from-file");
+    assert_eq!(
+        (answer["data"]["pairs"].as_u64(), answer["data"]["held_out_pairs"].as_u64()),
+        (Some(48), Some(1696))
+    );
+    assert!(answer["data"]["notes"].to_string().contains("48 pairs have no human grade"), "{answer}");
+    let card = std::fs::read_to_string(folder.path("from-file").join("README.md")).unwrap();
+    assert!(card.contains("the probabilities of labels.csv"), "{card}");
+    // One file with texts and probabilities, as JSON lines, trains the same labeler.
+    let pairs = std::fs::read_to_string(folder.path("pairs.csv")).unwrap();
+    let labels = std::fs::read_to_string(folder.path("labels.csv")).unwrap();
+    let mut both = String::new();
+    for (pair, label) in pairs.lines().zip(labels.lines()).skip(1) {
+        let (pair, label) = (pair.split(',').collect::<Vec<_>>(), label.split(',').collect::<Vec<_>>());
+        assert_eq!((pair[0], pair[2]), (label[0], label[1]));
+        both += &format!(
+            "{{\"query_id\":\"{}\",\"query\":\"{}\",\"doc_id\":\"{}\",\"text\":\"{}\",\"p0\":{},\"p1\":{},\"p2\":{},\"p3\":{}}}\n",
+            pair[0], pair[1], pair[2], pair[3], label[5], label[6], label[7], label[8]
+        );
+    }
+    folder.write("both.jsonl", both);
+    let one_file =
+        "pairs = \"both.jsonl\"\nteacher_file = \"both.jsonl\"\nheld_out = { dataset = \"sample\" }";
+    folder.write("recipe.toml", labeler(distilled(one_file)));
+    folder.run("train recipe.toml --out from-one-file").ok();
+    let weights = |name: &str| std::fs::read(folder.path(name).join("model.safetensors")).unwrap();
+    assert!(weights("from-file") == weights("from-one-file"));
+    // A collection's own pairs: the labels are found by id.
+    folder.run("label --dataset sample --labeler embedded --out sample.csv").ok();
+    let sample = "dataset = \"sample\"\nteacher_file = \"sample.csv\"\nheld_out = { share = 0.2, seed = 1 }";
+    folder.write("recipe.toml", labeler(distilled(sample)));
+    folder.run("train recipe.toml --out of-sample").ok();
+    // What cannot be measured is not.
+    let held_out = "pairs = \"pairs.csv\"\nteacher_file = \"labels.csv\"\nheld_out = { folds = 3, fold = 0 }";
+    folder.write("recipe.toml", labeler(distilled(held_out)));
+    folder.run("train recipe.toml --out none").refused(&["data.held_out", "no human grade"]);
+    // Rows that are no distributions over the scale.
+    for (wrong, words) in [
+        ("query_id,doc_id,p0,p1,p2,p3\nq0,d0,0.5,0.2,0,0\n", ["labels.csv:2", "add up to 1"]),
+        ("query_id,doc_id,p0,p1,p2\nq0,d0,1,0,0\n", ["labels.csv", "p3"]),
+        ("query_id,doc_id,p0,p1,p2,p3,p4\nq0,d0,1,0,0,0,0\n", ["labels.csv:1", "p4"]),
+        ("query_id,doc_id,p0,p1,p2,p3\nq0,d0,1.5,-0.5,0,0\n", ["labels.csv:2", "p0"]),
+    ] {
+        folder.write("labels.csv", wrong);
+        folder.write("recipe.toml", labeler(distilled(ungraded)));
+        folder.run("train recipe.toml --out none").refused(&words);
+    }
+    folder.write("labels.csv", "query_id,doc_id,p0,p1,p2,p3\nother,d0,1,0,0,0\n");
+    folder.run("train recipe.toml --out none").refused(&["pairs.csv", "teacher"]);
+}
+
+#[test]
+fn a_distilled_labeler_gives_its_teacher_s_probabilities_back() {
+    let folder = Folder::new();
+    let teacher = [("cat cat cat", "0.05,0.05,0.1,0.8"), ("dog dog dog", "0.8,0.1,0.05,0.05")];
+    let mut rows = "query_id,query,doc_id,text,p0,p1,p2,p3\n".to_owned();
+    for at in 0..48 {
+        let (text, probabilities) = teacher[at % 2];
+        rows += &format!("q{},find {},d{at},{text},{probabilities}\n", at / 8, at / 8);
+    }
+    folder.write("pairs.csv", rows);
+    let data = "pairs = \"pairs.csv\"\nteacher_file = \"pairs.csv\"\nheld_out = { dataset = \"sample\" }";
+    let change = |recipe: String| {
+        let recipe = recipe.replace(SAMPLE_DATA, data).replace("cross_entropy", "distillation");
+        recipe.replace("steps = 12", "steps = 60").replace("learning_rate = 2e-3", "learning_rate = 5e-3")
+    };
+    folder.write("recipe.toml", labeler(change));
+    folder.run("train recipe.toml --out taught").ok();
+    let labels = folder.run("label --pairs pairs.csv --labeler ./taught --format csv").ok().stdout;
+    assert_eq!(labels.lines().count(), 49);
+    for (at, row) in labels.lines().skip(1).enumerate() {
+        let given: Vec<f64> = row.split(',').skip(5).take(4).map(|cell| cell.parse().unwrap()).collect();
+        let wanted: Vec<f64> = teacher[at % 2].1.split(',').map(|cell| cell.parse().unwrap()).collect();
+        let furthest =
+            given.iter().zip(&wanted).map(|(given, wanted)| (given - wanted).abs()).fold(0.0, f64::max);
+        assert!(furthest < 0.1, "{row}: the teacher says {wanted:?}");
+    }
+}
+
+#[test]
+fn an_encoder_learns_the_scores_that_a_labeler_wrote() {
+    let folder = Folder::new();
+    folder.run("label --dataset sample --labeler embedded --out labels.csv").ok();
+    let told = |file: &str, loss: &str| {
+        let recipe = short(6).replace("dataset = \"sample\"", file);
+        recipe.replace("name = \"h_infonce\"\ntemperature = 0.05", &format!("name = \"{loss}\""))
+    };
+    let file = "dataset = \"sample\"\nteacher_file = \"labels.csv\"";
+    folder.write("recipe.toml", told(file, "kl_distillation"));
+    let answer = folder.json("train recipe.toml --out taught");
+    let (first, last) = (answer["first_loss"].as_f64().unwrap(), answer["last_loss"].as_f64().unwrap());
+    assert!(last < first, "from {first} to {last}");
+    // Another column of the file, by name; one that is not there.
+    folder.write("recipe.toml", told(&format!("{file}\nteacher = \"p3\""), "kl_distillation"));
+    assert_ne!(folder.json("train recipe.toml --out by-p3")["model"], answer["model"]);
+    folder.write("recipe.toml", told(&format!("{file}\nteacher = \"logit\""), "kl_distillation"));
+    folder.run("train recipe.toml --out none").refused(&["labels.csv", "logit"]);
+    folder.write("recipe.toml", told(file, "infonce"));
+    folder.run("train recipe.toml --out none").refused(&["data.teacher_file", "infonce"]);
+    // A column of the pairs themselves.
+    let row = |at: usize| format!("q{},find {},d{at},cat dog {at},{},{}.5\n", at / 4, at / 4, at % 4, at % 4);
+    let rows: String = (0..32).map(row).collect();
+    folder.write("pairs.csv", format!("query_id,query,doc_id,text,human,logit\n{rows}"));
+    folder.write("recipe.toml", told("pairs = \"pairs.csv\"\nteacher = \"logit\"", "margin_mse"));
+    folder.run("train recipe.toml --out by-logit").ok();
+}
+
+#[test]
+fn a_guide_masks_and_sifts_and_says_how_much() {
+    let folder = Folder::new();
+    let guided = |guide: &str, mining: &str| {
+        let tables = format!("{mining}[guide]\nencoder = \"embedded\"\n{guide}\n[training]");
+        let plan = "queries = 16\nmined_per_query = 2";
+        short(2).replace("[training]", &tables).replace("queries = 16", plan)
+    };
+    let train = |name: &str, recipe: String| {
+        folder.write("recipe.toml", recipe);
+        folder.json(&format!("train recipe.toml --out {name}"))
+    };
+    let mining = "[mining]\nsystem = \"bm25\"\nper_query = 4\nmargin = \"unbounded\"\n\n";
+    let plain = train("plain", guided("", mining).replace("[guide]\nencoder = \"embedded\"\n", ""));
+    assert!(plain.get("guide").is_none());
+    let count = |answer: &serde_json::Value, name: &str| answer["guide"][name].as_u64().unwrap();
+    let own = train("own", guided("", mining));
+    let strict = train("strict", guided("margin = { relative = 0.3 }\npositive_from = 2", mining));
+    assert!(count(&own, "mined_left_out") > 0 && count(&own, "in_batch_masked") > 0, "{}", own["guide"]);
+    assert!(count(&own, "in_batch_masked") < count(&own, "in_batch_pairs"), "{}", own["guide"]);
+    assert!(count(&strict, "mined_left_out") > count(&own, "mined_left_out"), "{}", strict["guide"]);
+    assert_ne!(own["model"], plain["model"]);
+    assert!(own["data"]["notes"].to_string().contains("the guide embedded left out"), "{own}");
+    // A guide in a folder of its own, which gives the same vectors, masks the same.
+    folder.run("model export embedded --out guide.bundle").ok();
+    let elsewhere = guided("", mining)
+        .replace("encoder = \"embedded\"\n\n[training]", "encoder = \"guide.bundle\"\n\n[training]");
+    assert!(elsewhere.contains("guide.bundle"));
+    assert_eq!(train("elsewhere", elsewhere)["held_out"], own["held_out"]);
+    // Killed and resumed, it masks the same: the weights are those of the run that was not.
+    folder.write("recipe.toml", guided("", mining));
+    let took = Instant::now();
+    folder.run("train recipe.toml --out timed").ok();
+    run_killed_at_random(&folder, "recipe.toml", "resumed", took.elapsed(), 7);
+    let weights = |name: &str| std::fs::read(folder.path(name).join("model.safetensors")).unwrap();
+    assert!(weights("own") == weights("resumed"));
+    folder.write("recipe.toml", guided("margin = \"unbounded\"", ""));
+    folder.run("train recipe.toml --out none").refused(&["guide", "margin"]);
+    folder.write(
+        "recipe.toml",
+        guided("", "").replace("encoder = \"embedded\"\n\n[training]", "encoder = \"nobody\"\n[training]"),
+    );
+    folder.run("train recipe.toml --out none").refused(&["nobody"]);
+    let listwise = guided("", "").replace("\"h_infonce\"\ntemperature = 0.05", "\"listnet\"");
+    folder.write("recipe.toml", listwise);
+    folder.run("train recipe.toml --out none").refused(&["guide", "listnet"]);
+}
+
+#[test]
+fn progress_shows_the_mean_of_many_steps() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(4));
+    let answer = folder.run("train recipe.toml --out model --format json").ok();
+    let said: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    let losses: Vec<f64> =
+        said["losses"].as_array().unwrap().iter().map(|step| step[1].as_f64().unwrap()).collect();
+    assert_eq!(losses.len(), 12);
+    let mean = losses.iter().sum::<f64>() / 12.0;
+    let last = answer.stderr.lines().find(|line| line.contains("step 12 of 12")).unwrap();
+    let expected = format!("loss {mean:.4} (mean of 12 steps; this one {:.4})", losses[11]);
+    assert!(last.contains(&expected), "{last}: expected {expected}");
 }
 
 #[test]

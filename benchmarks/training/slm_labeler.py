@@ -1,14 +1,16 @@
 """The labeler of a teacher's grades on real collections: student and teacher beside people, speed and price, as CSV.
 
     python benchmarks/training/slm_labeler.py GRADED WORK_FOLDER DATA_DIR [--collections trec-dl,chorus]
-        [--teacher-encoder all-MiniLM-L6-v2]
+        [--teacher-encoder all-MiniLM-L6-v2] [--cross-encoder people,teacher]
 
 GRADED is the release binary, DATA_DIR holds the collections as folders. Data are made by harness/recipes/slm-labeler.toml
 with its seed, teacher and depths replaced; a student is the embedded static encoder with a head that `graded model calibrate`
 fits to the teacher's grades. Agreement is with people on queries that neither saw, with 95 % intervals over queries.
 
 trec-dl: the teacher is llama3-70b, whose grades of TREC Deep Learning 2020 are recorded; measured on 2019. A recorded teacher
-cannot grade what is written, so the student learns the collection's own pairs alone.
+cannot grade what is written, so the student learns the collection's own pairs alone. With --cross-encoder the recipe
+harness/recipes/train-labeler.toml is run too, on the teacher's grades or, as its control, on people's: the same pairs, steps and
+seed. That takes long; a run that was stopped goes on where it was.
 chorus, five folds: two teachers. `agent_1` is one of the three people who graded (recorded). `fitted` is a labeler whose head
 is fitted to people's grades of the seed queries over --teacher-encoder (the embedded encoder unless said); it also grades
 written queries and BM25's hard negatives for them. People are the final grades, which contain agent_1's vote, and the two other
@@ -30,6 +32,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "harness" / "recipes" / "slm-labeler.toml"
 STATISTICS = ["cohen_kappa_quadratic", "krippendorff_alpha_ordinal", "spearman", "mae", "accuracy"]
+CROSS_ENCODER = ROOT / "harness" / "recipes" / "train-labeler.toml"
 FOLDS = 5
 
 
@@ -87,6 +90,31 @@ class Workshop:
         if not (self.folder / name).exists():
             self.graded("model", "calibrate", encoder, "--pairs", pairs, "--hold-out", 0, "--out", name)
         return name
+
+    def cross_encoder(self, whose):
+        """The labeler of the recipe, taught `whose` grades of dl2020. The pairs it is measured on take no part in its training
+        and are labelled here, with the intervals."""
+        name = f"cross-encoder-{whose}"
+        text = CROSS_ENCODER.read_text()
+        text, datasets = re.subn(r"(?m)^dataset = .*$", lambda _: f'dataset = "{self.data}"', text, count=1)
+        text, held_out = re.subn(r"(?m)^held_out = .*\n", "", text)
+        assert (datasets, held_out) == (1, 1)
+        if whose == "people":
+            text, teachers = re.subn(r"(?m)^teacher = .*\n", "", text)
+            assert teachers == 1
+        (self.folder / f"{name}.toml").write_text(text)
+        if not (self.folder / name).exists():
+            self.graded("train", f"{name}.toml", "--out", name, "--resume")
+        return f"./{name}"
+
+    def label_by_row(self, labeler, out, *pairs):
+        """As `label`, by way of a file that a stopped run leaves behind; no CPU seconds where it was stopped."""
+        begun = (self.folder / out).exists()
+        _, seconds = self.graded("label", *pairs, "--labeler", labeler, "--out", out)
+        with (self.folder / out).open() as opened:
+            rows = list(csv.DictReader(opened))
+        grades = {(row["query_id"], row["doc_id"]): int(row["predicted"]) for row in rows}
+        return grades, None if begun else seconds
 
     def label(self, labeler, *pairs):
         """Grades by query and document, and the CPU seconds."""
@@ -150,6 +178,14 @@ def trec_dl(workshop, out):
     for name, (bundle, learned) in students.items():
         grades, seconds = workshop.label(bundle, "--pairs", test)
         row(out, workshop, name, learned, "human", workshop.agree(people, grades), len(grades) / seconds)
+    titles = {"people": ("control", "people's"), "teacher": ("student", "llama3-70b's")}
+    for whose in filter(None, option("--cross-encoder", "").split(",")):
+        title, learned = titles[whose]
+        bundle = workshop.cross_encoder(whose)
+        grades, seconds = workshop.label_by_row(bundle, f"{bundle}-labels.csv", "--pairs", test)
+        speed = None if seconds is None else len(grades) / seconds
+        name = f"{title}: all-MiniLM-L6-v2 cross-encoder"
+        row(out, workshop, name, f"{learned} grades of dl2020", "human", workshop.agree(people, grades), speed)
 
 
 def chorus(workshop, out, encoder):

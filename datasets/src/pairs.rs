@@ -5,9 +5,14 @@
 //! file that is half understood. A predicted cell that is not a grade is what models do now and then; such pairs are
 //! counted as unparsed, and never as grade 0.
 
+mod teacher;
+
 use std::path::{Path, PathBuf};
 
 use relevance::{Grade, LabeledPair};
+pub use teacher::{Told, parse_distributions, parse_scores};
+#[cfg(not(target_arch = "wasm32"))]
+pub use teacher::{read_distributions, read_scores};
 
 use crate::collection::{Collection, Document};
 use crate::error::{Error, Result, quoted};

@@ -77,6 +77,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     temporary.push(datasets::store::unfinished_suffix());
     interrupt::writing_in(folder);
     let temporary = PathBuf::from(temporary);
+    let shown = || format!("{}: {} bytes cannot be written", path.display(), bytes.len());
     let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &target));
     written.inspect_err(|_| drop(std::fs::remove_file(&temporary))).with_context(shown)
 }

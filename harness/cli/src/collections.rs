@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use datasets::manifest::{FileEntry, Manifest};
-use datasets::pairs::{self, PairOptions};
+use datasets::pairs::{self, PairFile, PairOptions};
 use datasets::trec::{self, JudgmentOptions};
 use datasets::{Collection, Document, Format, OpenOptions, Query, store};
-use relevance::{Judgments, Scale, SelfHits};
+use relevance::{Grade, Judgments, LabeledPair, Scale, SelfHits};
 use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
 
@@ -78,6 +78,42 @@ fn unknown(name: &str) -> anyhow::Error {
 /// When the file cannot be read, or lacks texts or human grades.
 pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
     let read = pairs::read(file, &PairOptions { memory_bytes, ..PairOptions::default() })?;
+    let collection = of_read_pairs(file, &read, |pair| pair.human)?;
+    match collection.judgments.is_empty() {
+        true => Err(Usage::error(format!("{}: no pair has a human grade", file.display()))),
+        false => Ok(collection),
+    }
+}
+
+/// The same of pairs that need no human grade: `stand_in` says what is learned of one that has none. Those pairs, by query
+/// and document, come along.
+///
+/// # Errors
+/// When the file cannot be read, lacks texts, or no pair has either grade.
+pub fn of_taught_pairs(
+    file: &Path,
+    memory_bytes: u64,
+    stand_in: impl Fn(&LabeledPair) -> Option<Grade>,
+) -> anyhow::Result<(Collection, Vec<(String, String)>)> {
+    let wanted = PairOptions { memory_bytes, grades_may_be_absent: true, ..PairOptions::default() };
+    let read = pairs::read(file, &wanted)?;
+    let collection = of_read_pairs(file, &read, |pair| pair.human.or_else(|| stand_in(pair)))?;
+    if collection.judgments.is_empty() {
+        let file = file.display();
+        return Err(Usage::error(format!("{file}: no pair has a human grade or one of the teacher's")));
+    }
+    let without = read.pairs.iter().filter(|pair| pair.human.is_none());
+    let without = without.map(|pair| (pair.query.clone(), pair.document.clone()));
+    let stood_in = without.filter(|(query, document)| collection.judgments.grade(query, document).is_some());
+    let stood_in = stood_in.collect();
+    Ok((collection, stood_in))
+}
+
+fn of_read_pairs(
+    file: &Path,
+    read: &PairFile,
+    grade_of: impl Fn(&LabeledPair) -> Option<Grade>,
+) -> anyhow::Result<Collection> {
     let mut collection = Collection {
         name: file.display().to_string(),
         path: Some(file.to_path_buf()),
@@ -101,7 +137,7 @@ pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
                 file.display()
             )));
         };
-        let Some(grade) = pair.human else { continue };
+        let Some(grade) = grade_of(pair) else { continue };
         if queries.insert(pair.query.as_str()) {
             collection.queries.push(Query { id: pair.query.clone(), text: query_text.clone() });
         }
@@ -115,9 +151,6 @@ pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
             let found = format!("{}:{line}: the pair was graded {first} before, now {grade}", file.display());
             return Err(Usage::error(found));
         }
-    }
-    if collection.judgments.is_empty() {
-        return Err(Usage::error(format!("{}: no pair has a human grade", file.display())));
     }
     Ok(collection)
 }

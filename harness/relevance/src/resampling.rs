@@ -194,8 +194,9 @@ impl Strata {
     }
 }
 
-/// A whole number below `bound`, each equally likely (Lemire 2019, "Fast Random Integer Generation in an Interval").
-fn below(rng: &mut ChaCha8Rng, bound: u32) -> u32 {
+/// A whole number below `bound`, each equally likely (Lemire 2019, "Fast Random Integer Generation in an Interval"); 0 for a
+/// bound of 0.
+pub fn below(rng: &mut ChaCha8Rng, bound: u32) -> u32 {
     loop {
         let product = u64::from(rng.next_u32()) * u64::from(bound);
         let low = product as u32;

@@ -108,6 +108,27 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     }
 }
 
+/// Fills in the predicted grade and score of every pair by way of the file `rows`, as with `--out`: what an earlier process
+/// has written there is not labelled again.
+///
+/// # Errors
+/// When the labeler fails, the file cannot be written, or holds the rows of other pairs or another labeler.
+pub(super) fn into_rows(
+    pairs: &mut [LabeledPair],
+    labeler: Box<dyn Labeler>,
+    rows: &Path,
+    options: &Options,
+) -> anyhow::Result<()> {
+    Rows::new(&Grader::Labeler(labeler)).write(pairs, rows, false, options)?;
+    let wanted =
+        PairOptions { grades_may_be_absent: true, memory_bytes: options.memory, ..PairOptions::default() };
+    let labelled = datasets::pairs::read(rows, &wanted)?.pairs;
+    for (pair, labelled) in pairs.iter_mut().zip(labelled) {
+        (pair.predicted, pair.score) = (labelled.predicted, labelled.score);
+    }
+    Ok(())
+}
+
 /// Who labels.
 enum Grader {
     Labeler(Box<dyn Labeler>),

@@ -66,14 +66,10 @@ pub fn run(command: &Quantize, options: &Options) -> anyhow::Result<Finished> {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     progress::say(options, format!("quantising {}, evened out over {} texts", command.bundle, texts.len()));
     let bundle = scorer::quantize(&float, &texts, "")?;
-    let names = match command.collections.as_slice() {
-        [] => vec![collections::SAMPLE.to_owned()],
-        named => named.to_vec(),
-    };
     let models = (model(&float)?, model(&bundle)?);
-    let losses = names.iter().map(|name| {
-        let collection = collections::open(name, None, options.memory)?;
-        loss(name, &collection, &models, options)
+    let losses = command.measured_on().into_iter().map(|name| {
+        let collection = collections::open(&name, None, options.memory)?;
+        loss(&name, &collection, &models, options)
     });
     let losses = losses.collect::<anyhow::Result<Vec<_>>>()?;
     let card = card(command, &float, &texts, &losses);
@@ -83,17 +79,45 @@ pub fn run(command: &Quantize, options: &Options) -> anyhow::Result<Finished> {
         .collect();
     files.insert(scorer::bundle::CARD.to_owned(), card.into_bytes());
     let bundle = Bundle::from_files(files)?;
-    let bytes = bundle.to_bytes();
-    cache::write_whole(&command.out, &bytes)?;
-    let written = bundle_table(&command.bundle, &bundle, bytes.len(), &command.out);
-    let json = json!({
-        "bundle": command.bundle,
-        "file": command.out,
-        "bytes": bytes.len(),
-        "digest": bundle.digest(),
-        "losses": losses,
-    });
-    Ok(Report { tables: vec![written, loss_table(&losses)], json, lines: Vec::new() }.into())
+    command.write(&bundle, &losses, loss_table(&losses))
+}
+
+impl Quantize {
+    /// The collections on which the loss is measured.
+    pub(super) fn measured_on(&self) -> Vec<String> {
+        match self.collections.as_slice() {
+            [] => vec![collections::SAMPLE.to_owned()],
+            named => named.to_vec(),
+        }
+    }
+
+    /// Writes the bundle, and says what it cost: as `losses` for programs, as a table for people.
+    pub(super) fn write(
+        &self,
+        bundle: &Bundle,
+        losses: &[impl Serialize],
+        cost: Table,
+    ) -> anyhow::Result<Finished> {
+        let bytes = bundle.to_bytes();
+        cache::write_whole(&self.out, &bytes)?;
+        let written = bundle_table(&self.bundle, bundle, bytes.len(), &self.out);
+        let json = json!({
+            "bundle": self.bundle,
+            "file": self.out,
+            "bytes": bytes.len(),
+            "digest": bundle.digest(),
+            "losses": losses,
+        });
+        Ok(Report { tables: vec![written, cost], json, lines: Vec::new() }.into())
+    }
+}
+
+/// A card, and below it that of the float bundle.
+pub(super) fn above_the_card_of(float: &Bundle, mut card: String) -> String {
+    if let Some(original) = float.get(scorer::bundle::CARD) {
+        card.push_str(&format!("\n---\n\n{}", String::from_utf8_lossy(original)));
+    }
+    card
 }
 
 fn calibration_texts(command: &Quantize) -> anyhow::Result<Vec<String>> {
@@ -214,8 +238,5 @@ fn card(command: &Quantize, float: &Bundle, texts: &[&str], losses: &[Loss]) -> 
         ));
     }
     card.push_str("\nCosines are between the two vectors of the same document.\n");
-    if let Some(original) = float.get(scorer::bundle::CARD) {
-        card.push_str(&format!("\n---\n\n{}", String::from_utf8_lossy(original)));
-    }
-    card
+    above_the_card_of(float, card)
 }

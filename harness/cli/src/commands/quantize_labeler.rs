@@ -6,15 +6,14 @@ use relevance::agreement::{Report as Agreement, Statistic, rated_pairs};
 use relevance::resampling::Bootstrap;
 use scorer::{Bundle, EncoderOptions, Labeler, Pair, load_labeler, quantize_labeler};
 use serde::Serialize;
-use serde_json::json;
 
 use super::Finished;
-use super::model::{bundle_table, read_text};
-use super::quantize::Quantize;
+use super::model::read_text;
+use super::quantize::{Quantize, above_the_card_of};
 use crate::arguments::Options;
 use crate::exit::Usage;
-use crate::report::{Cell, Report, Table};
-use crate::{cache, collections, labelers, progress};
+use crate::report::{Cell, Table};
+use crate::{collections, labelers, progress};
 
 /// What 8 bits cost on one collection.
 #[derive(Serialize)]
@@ -35,27 +34,14 @@ pub fn run(command: &Quantize, float: &Bundle, options: &Options) -> anyhow::Res
     let pairs: Vec<Pair> = texts.iter().map(|(query, document)| Pair { query, document }).collect();
     progress::say(options, format!("quantising {}, evened out over {} pairs", command.bundle, pairs.len()));
     let bundle = quantize_labeler(float, &pairs, "")?;
-    let names = match command.collections.as_slice() {
-        [] => vec![collections::SAMPLE.to_owned()],
-        named => named.to_vec(),
-    };
     let load = |bundle: &Bundle| load_labeler(bundle, &EncoderOptions::default());
     let labelers = (load(float)?, load(&bundle)?);
+    let names = command.measured_on();
     let losses = names.iter().map(|name| loss(name, labelers.0.as_ref(), labelers.1.as_ref(), options));
     let losses = losses.collect::<anyhow::Result<Vec<_>>>()?;
     let card = card(command, float, pairs.len(), &losses);
     let bundle = quantize_labeler(float, &pairs, &card)?;
-    let bytes = bundle.to_bytes();
-    cache::write_whole(&command.out, &bytes)?;
-    let written = bundle_table(&command.bundle, &bundle, bytes.len(), &command.out);
-    let json = json!({
-        "bundle": command.bundle,
-        "file": command.out,
-        "bytes": bytes.len(),
-        "digest": bundle.digest(),
-        "losses": losses,
-    });
-    Ok(Report { tables: vec![written, loss_table(&losses)], json, lines: Vec::new() }.into())
+    command.write(&bundle, &losses, loss_table(&losses))
 }
 
 fn calibration_pairs(command: &Quantize, options: &Options) -> anyhow::Result<Vec<(String, String)>> {
@@ -147,8 +133,5 @@ fn card(command: &Quantize, float: &Bundle, pairs: usize, losses: &[Loss]) -> St
         ));
     }
     card.push_str("\nKappa is quadratic, against the collection's human grades.\n");
-    if let Some(original) = float.get(scorer::bundle::CARD) {
-        card.push_str(&format!("\n---\n\n{}", String::from_utf8_lossy(original)));
-    }
-    card
+    above_the_card_of(float, card)
 }

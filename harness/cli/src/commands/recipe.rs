@@ -80,15 +80,13 @@ fn completed(path: &Path) -> anyhow::Result<Completed> {
     if has(&["loss", "training"]) {
         // Where it says no seed, the command line's default.
         let file = TrainingFile::read(path)?;
-        if file.trains_a_labeler() {
-            let recipe = file.complete_labeler(DEFAULT_SEED).with_context(|| path.display().to_string())?;
-            let json = serde_json::to_value(&recipe.file)?;
-            return Ok(Completed { toml: recipe.to_toml()?, json, digest: recipe.digest()? });
-        }
-        let recipe = file.complete(DEFAULT_SEED);
-        let recipe = recipe.with_context(|| path.display().to_string())?;
-        let json = serde_json::to_value(&recipe.file)?;
-        return Ok(Completed { toml: recipe.to_toml()?, json, digest: recipe.digest()? });
+        let completed = match file.trains_a_labeler() {
+            true => file.complete_labeler(DEFAULT_SEED).map(|recipe| recipe.file),
+            false => file.complete(DEFAULT_SEED).map(|recipe| recipe.file),
+        };
+        let file = completed.with_context(|| path.display().to_string())?;
+        let json = serde_json::to_value(&file)?;
+        return Ok(Completed { toml: file.to_toml()?, json, digest: file.digest()? });
     }
     if has(&["catalogue", "population", "retriever", "wording", "clicks", "reformulation", "feed"]) {
         return simulate::completed(path);

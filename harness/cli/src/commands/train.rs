@@ -2,18 +2,16 @@
 //! (`train_labeler.rs`).
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::ProgressBar;
 use kernels::Matrix;
 use rayon::prelude::*;
 use scorer::Role;
 use serde_json::{Value, json};
 use trainer::batch::{Batches, Lists};
 use trainer::losses::{Embeddings, Loss, Targets};
-use trainer::{Model, Precision, Slopes, StepReport, TokenBatch, Trainer, Vectors, checkpoint};
+use trainer::{Model, Precision, Slopes, TokenBatch, Trainer, Vectors};
 
 use super::{Finished, train_labeler};
 use crate::arguments::Options;
@@ -25,14 +23,13 @@ use crate::report::{Cell, Report, Table};
 use crate::runs::measured::{self, Trained};
 use crate::runs::{Record, RecordFlags, answers};
 use crate::systems::{System, saved_run};
+use crate::training::course::{Course, Plan};
 use crate::training::data::{self, TrainingSet};
 use crate::training::evaluation::HeldOut;
 use crate::training::folder::{Found, RUN, RunFolder};
+use crate::training::guide::GuideModel;
 use crate::training::mining;
 use crate::{models, progress};
-
-/// Where progress is a line on stderr rather than a bar, how many of them there are.
-const LINES: u64 = 10;
 
 /// Flags of `graded train`.
 #[derive(Debug, Args)]
@@ -80,14 +77,6 @@ impl Measured {
     }
 }
 
-/// What happened over the run's steps, for progress and report.
-pub(super) struct Course {
-    pub(super) started: Instant,
-    first_step: u64,
-    pub(super) pairs: u64,
-    pub(super) losses: Vec<(u64, f64)>,
-}
-
 /// Runs `graded train`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let file = TrainingFile::read(&command.recipe)?;
@@ -100,24 +89,28 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     }
     let recipe = file.complete(options.seed).with_context(shown)?;
     let gpu = recipe.file.training.gpu(options.device).with_context(shown)?;
-    let digest = recipe.digest()?;
+    let digest = recipe.file.digest()?;
     let out = command.out();
     let folder = RunFolder::new(&out);
     let found = folder.look(command.resume)?;
     if let Found::Finished(record) = &found {
-        return already_done(record, &digest, &out);
+        return already_done(record, &digest, &folder, &out);
     }
     let mut set = data::read(&recipe, options)?;
     if let Some((system, rules)) = &recipe.mining {
         let counts = mining::mine(&mut set, &SystemChoice::parse(system)?, rules, options)?;
         set.notes.push(format!("mined {} negatives from {system}", counts.mined));
     }
+    let guide = recipe.file.guide.as_ref().map(|table| GuideModel::read(table, &mut set.lists, options));
+    let guide = guide.transpose()?;
+    set.notes.extend(guide.as_ref().map(GuideModel::note));
     set.lists.check(&recipe.loss)?;
     set.notes.iter().for_each(|note| progress::say(options, note));
     let model = Model::from_bundle(models::bundle(&recipe.file.scorer.encoder)?, &recipe.model)
         .with_context(|| recipe.file.scorer.encoder.clone())?;
     let (finished, record) =
-        Run { recipe: &recipe, digest, set: &set, folder, gpu, options }.train(model, found, &out)?;
+        Run { recipe: &recipe, digest, set: &set, guide: guide.as_ref(), folder, gpu, options }
+            .train(model, found, &out)?;
     Ok(finished.recorded(history.map(|history| (history, record))))
 }
 
@@ -126,6 +119,7 @@ struct Run<'a> {
     recipe: &'a TrainingRecipe,
     digest: String,
     set: &'a TrainingSet,
+    guide: Option<&'a GuideModel>,
     folder: RunFolder,
     /// What the GPU computes in, where it is one.
     gpu: Option<Precision>,
@@ -137,7 +131,6 @@ impl Run<'_> {
         let ids = Ids::new(&model, &self.set.lists)?;
         let mut batches = Batches::new(&self.set.lists, self.recipe.file.batch.clone())?;
         let settings = self.recipe.options(batches.per_epoch());
-        let steps = settings.schedule.steps;
         let mut trainer = Trainer::new(model, self.recipe.loss.starting_parameters(), settings)?;
         if let Some(precision) = self.gpu {
             trainer.move_to_gpu(precision)?;
@@ -149,14 +142,13 @@ impl Run<'_> {
             let before = held_out.answer("before", &trainer.model)?;
             measured.push(Measured::new("before", Some(0), held_out, &before)?);
         }
-        if let Found::Checkpoint(bytes) = &found {
-            checkpoint::restore(&mut trainer, &self.digest, bytes)?;
-            progress::say(self.options, format!("goes on after step {} of {steps}", trainer.steps_taken()));
-        }
-        let bar = progress::bar(self.options, "training", steps);
-        let mut course = Course::new(trainer.steps_taken());
-        bar.set_position(course.first_step);
-        bar.reset_eta();
+        let plan = Plan {
+            folder: &self.folder,
+            digest: &self.digest,
+            table: &self.recipe.file.training,
+            options: self.options,
+        };
+        let mut course = Course::start(&mut trainer, &found, plan)?;
         let accumulate = self.recipe.file.training.accumulate;
         let pairs = std::cell::Cell::new(0u64);
         let learned: Vec<bool> =
@@ -167,51 +159,31 @@ impl Run<'_> {
                 let drawn =
                     numbers.map(|number| Ok(batches.batch(number)?)).collect::<anyhow::Result<Vec<_>>>()?;
                 pairs.set(drawn.iter().map(|batch| batch.targets.pairs().count() as u64).sum());
-                Ok(drawn.into_iter().map(|batch| ids.batch(batch)).collect())
+                let masked = drawn.into_iter().map(|batch| match self.guide {
+                    Some(guide) => guide.mask(batch),
+                    None => Ok(batch),
+                });
+                masked.map(|batch| anyhow::Ok(ids.batch(batch?))).collect()
             },
             |vectors, targets: &Targets| slopes(&self.recipe.loss, &learned, vectors, targets),
             |trainer, report| {
-                course.pairs += pairs.get();
-                self.after_step(trainer, report, &mut course, &bar, held_out.as_ref(), &mut measured)
+                let is_measured = course.took(trainer, report, pairs.get())?;
+                if let Some(held_out) = held_out.as_ref().filter(|_| is_measured) {
+                    trainer.fetch()?;
+                    let now = held_out.answer("now", &trainer.model)?;
+                    let name = format!("step {}", report.step);
+                    measured.push(Measured::new(&name, Some(report.step), held_out, &now)?);
+                }
+                Ok(())
             },
         )?;
-        bar.finish_and_clear();
         self.finish(&trainer, &course, held_out.as_ref(), measured, out)
-    }
-
-    fn after_step(
-        &self,
-        trainer: &mut Trainer,
-        report: StepReport,
-        course: &mut Course,
-        bar: &ProgressBar,
-        held_out: Option<&HeldOut<'_>>,
-        measured: &mut Vec<Measured>,
-    ) -> anyhow::Result<()> {
-        let table = &self.recipe.file.training;
-        let steps = trainer.options().schedule.steps;
-        course.took(report, steps, bar, self.options);
-        let is_last = report.step == steps;
-        if table.checkpoint_every > 0 && report.step.is_multiple_of(table.checkpoint_every) && !is_last {
-            self.folder.save(&checkpoint::to_bytes(trainer, &self.digest)?)?;
-        }
-        if let Some(held_out) = held_out
-            && table.evaluate_every > 0
-            && report.step.is_multiple_of(table.evaluate_every)
-            && !is_last
-        {
-            trainer.fetch()?;
-            let now = held_out.answer("now", &trainer.model)?;
-            let name = format!("step {}", report.step);
-            measured.push(Measured::new(&name, Some(report.step), held_out, &now)?);
-        }
-        Ok(())
     }
 
     fn finish(
         &self,
         trainer: &Trainer,
-        course: &Course,
+        course: &Course<'_>,
         held_out: Option<&HeldOut<'_>>,
         mut measured: Vec<Measured>,
         out: &std::path::Path,
@@ -260,6 +232,7 @@ impl Run<'_> {
         if measured.is_empty() {
             table.notes.push("no query was held out, so nothing was measured".to_owned());
         }
+        table.notes.extend(self.guide.map(GuideModel::said));
         table.notes.extend(self.sign(measured).map(|sign| format!("WARNING: {sign}")));
         table
     }
@@ -274,7 +247,7 @@ impl Run<'_> {
         ndcg_up_while_ap_falls(names.iter().map(String::as_str).zip(changes))
     }
 
-    fn record(&self, trainer: &Trainer, course: &Course, measured: &[Measured]) -> Value {
+    fn record(&self, trainer: &Trainer, course: &Course<'_>, measured: &[Measured]) -> Value {
         let names: Vec<String> = self.recipe.measures.iter().map(ToString::to_string).collect();
         let rows = measured.iter().map(|row| {
             let values = row.scored.evaluation.summary.iter().map(|&value| json!(value));
@@ -290,7 +263,7 @@ impl Run<'_> {
         let data = &self.set.learned;
         let signs: Vec<String> = self.sign(measured).into_iter().collect();
         let device = self.gpu.map_or("cpu".to_owned(), |precision| format!("cuda, {}", precision.name()));
-        json!({
+        let mut record = json!({
             "device": device,
             "recipe": self.digest,
             "base": trainer.model.base().digest(),
@@ -305,14 +278,13 @@ impl Run<'_> {
             },
             "seed": self.recipe.seed,
             "signs": signs,
-            "steps": trainer.steps_taken(),
-            "first_loss": course.losses.first().map(|(_, loss)| loss),
-            "last_loss": course.losses.last().map(|(_, loss)| loss),
-            "losses": course.losses,
-            "seconds": course.started.elapsed().as_secs_f64(),
-            "pairs_per_second": course.pairs_per_second(),
-            "held_out": rows.collect::<Vec<_>>(),
-        })
+        });
+        if let Some(guide) = self.guide {
+            record["guide"] = guide.describe();
+        }
+        course.describe(trainer, &mut record);
+        record["held_out"] = rows.collect();
+        record
     }
 
     fn card(&self, record: &Value, table: &Table) -> anyhow::Result<String> {
@@ -335,50 +307,8 @@ impl Run<'_> {
             base_digest = &record["base"].as_str().unwrap_or_default(),
             measures = String::from_utf8_lossy(&measures),
             digest = self.digest,
-            recipe = self.recipe.to_toml()?,
+            recipe = self.recipe.file.to_toml()?,
         ))
-    }
-}
-
-impl Course {
-    /// Before the first step of this process.
-    pub(super) fn new(first_step: u64) -> Self {
-        Self { started: Instant::now(), first_step, pairs: 0, losses: Vec::new() }
-    }
-
-    /// Notes a step and shows it.
-    pub(super) fn took(&mut self, report: StepReport, steps: u64, bar: &ProgressBar, options: &Options) {
-        self.losses.push((report.step, report.loss));
-        let line = self.line(report);
-        bar.set_message(line.clone());
-        bar.inc(1);
-        if bar.is_hidden() && (report.step.is_multiple_of(steps.div_ceil(LINES)) || report.step == steps) {
-            let left = self.seconds_left(report.step, steps);
-            progress::say(options, format!("step {} of {steps}: {line}, {left:.0} s left", report.step));
-        }
-    }
-
-    pub(super) fn pairs_per_second(&self) -> f64 {
-        self.pairs as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
-    }
-
-    fn seconds_left(&self, step: u64, steps: u64) -> f64 {
-        let done = (step - self.first_step).max(1) as f64;
-        self.started.elapsed().as_secs_f64() / done * (steps - step) as f64
-    }
-
-    fn line(&self, report: StepReport) -> String {
-        let (loss, rate) = (report.loss, report.learning_rate);
-        format!("loss {loss:.4}, learning rate {rate:.1e}, {:.0} pairs/s", self.pairs_per_second())
-    }
-
-    pub(super) fn speed(&self) -> String {
-        let steps = self.losses.len();
-        format!(
-            "{steps} steps in {:.1} s, {:.0} pairs/s",
-            self.started.elapsed().as_secs_f64(),
-            self.pairs_per_second()
-        )
     }
 }
 
@@ -431,13 +361,20 @@ fn slopes(loss: &Loss, learned: &[bool], vectors: Vectors<'_>, targets: &Targets
     })
 }
 
-pub(super) fn already_done(record: &Value, digest: &str, out: &std::path::Path) -> anyhow::Result<Finished> {
+pub(super) fn already_done(
+    record: &Value,
+    digest: &str,
+    folder: &RunFolder,
+    out: &std::path::Path,
+) -> anyhow::Result<Finished> {
     if record["recipe"] != digest {
         let out = out.display();
         return Err(Usage::error(format!(
             "{out}: the finished run of another recipe; another --out starts anew"
         )));
     }
+    // A run that was killed in its last moment has left them.
+    folder.remove_leftovers()?;
     let mut table = Table::default();
     table.notes.push(format!("{}: this run is finished", out.display()));
     Ok(Report { tables: vec![table], json: record.clone(), lines: Vec::new() }.into())

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use trainer::batch::PairBatches;
 use trainer::losses::labeler::{LabelerLoss, LabelerTargets};
 use trainer::ordinal_head::best_cuts;
-use trainer::{GradeHeadOptions, Model, PairBatch, Slopes, Trainer, Vectors, checkpoint};
+use trainer::{GradeHeadOptions, Model, PairBatch, Slopes, Trainer, Vectors};
 
-use super::Finished;
 use super::agree::human_grades;
-use super::train::{Course, already_done};
+use super::train::already_done;
+use super::{Finished, label};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::recipe::LabelerRecipe;
@@ -27,6 +27,7 @@ use crate::recipe::training::CutsChoice;
 use crate::report::{Cell, Format, Report, Table};
 use crate::runs::Record;
 use crate::runs::measured::{self, Labels, Trained};
+use crate::training::course::{Course, Plan};
 use crate::training::folder::{Found, RunFolder};
 use crate::training::labeled::{self, Lesson, Lessons};
 use crate::{labelers, models, progress};
@@ -56,11 +57,11 @@ pub fn run(
         let said = "device cuda: a labeler is trained on the processor; an encoder can be trained on a GPU";
         return Err(Usage::error(said));
     }
-    let digest = recipe.digest()?;
+    let digest = recipe.file.digest()?;
     let folder = RunFolder::new(out);
     let found = folder.look(resume)?;
     if let Found::Finished(record) = &found {
-        return Ok((already_done(record, &digest, out)?, None));
+        return Ok((already_done(record, &digest, &folder, out)?, None));
     }
     let lessons = labeled::read(recipe, options)?;
     check(recipe, &lessons)?;
@@ -92,7 +93,8 @@ fn check(recipe: &LabelerRecipe, lessons: &Lessons) -> anyhow::Result<()> {
         )));
     }
     let first = lessons.learned[0].level;
-    if recipe.file.data.raters.is_empty() && lessons.learned.iter().all(|lesson| lesson.level == first) {
+    let is_distilled = lessons.learned.iter().any(|lesson| !lesson.distribution.is_empty());
+    if !is_distilled && lessons.learned.iter().all(|lesson| lesson.level == first) {
         let grade = lessons.scale.levels()[usize::from(first)].grade;
         return Err(Usage::error(format!(
             "data: every pair has the grade {grade}; there is nothing to learn"
@@ -141,22 +143,15 @@ impl Run<'_> {
         let ids = self.ids(&model)?;
         let mut batches = PairBatches::new(ids.len(), self.recipe.pairs, self.recipe.seed);
         let settings = self.recipe.options(batches.per_epoch());
-        let steps = settings.schedule.steps;
         let mut trainer = Trainer::new(model, Vec::new(), settings)?;
-        if let Found::Checkpoint(bytes) = &found {
-            checkpoint::restore(&mut trainer, &self.digest, bytes)?;
-            progress::say(self.options, format!("goes on after step {} of {steps}", trainer.steps_taken()));
-        }
         let mut measured = Vec::new();
         if let Some(teacher) = &self.lessons.teacher {
             let name = self.recipe.file.data.teacher.clone().unwrap_or_default();
             measured.push(Measured { when: name, step: None, values: values(teacher) });
         }
-        let bar = progress::bar(self.options, "training", steps);
-        let mut course = Course::new(trainer.steps_taken());
-        bar.set_position(trainer.steps_taken());
-        bar.reset_eta();
         let table = &self.recipe.file.training;
+        let plan = Plan { folder: &self.folder, digest: &self.digest, table, options: self.options };
+        let mut course = Course::start(&mut trainer, &found, plan)?;
         trainer.train(
             |step| {
                 let numbers = step * table.accumulate..(step + 1) * table.accumulate;
@@ -164,25 +159,15 @@ impl Run<'_> {
             },
             |vectors, targets| slopes(&self.recipe.loss, vectors, targets),
             |trainer, report| {
-                course.pairs += self.recipe.pairs as u64 * table.accumulate;
-                course.took(report, steps, &bar, self.options);
-                let is_last = report.step == steps;
-                let is_due = |every: u64| every > 0 && report.step.is_multiple_of(every) && !is_last;
-                if is_due(table.checkpoint_every) {
-                    self.folder.save(&checkpoint::to_bytes(trainer, &self.digest)?)?;
-                }
-                if is_due(table.evaluate_every) {
+                let pairs = self.recipe.pairs as u64 * table.accumulate;
+                if course.took(trainer, report, pairs)? {
                     trainer.fetch()?;
-                    measured.extend(self.measure(
-                        &trainer.model,
-                        &format!("step {}", report.step),
-                        report.step,
-                    )?);
+                    let when = format!("step {}", report.step);
+                    measured.extend(self.measure(&trainer.model, &when, report.step)?);
                 }
                 Ok(())
             },
         )?;
-        bar.finish_and_clear();
         self.finish(trainer, &course, measured, out)
     }
 
@@ -208,13 +193,23 @@ impl Run<'_> {
     /// The agreement of the model as it stands with the held-out human grades.
     fn measure(&self, model: &Model, when: &str, step: u64) -> anyhow::Result<Option<Measured>> {
         let Some(held_out) = &self.lessons.held_out else { return Ok(None) };
-        let labeled = self.label(&model.to_bundle("")?, held_out.clone())?;
+        let mut labeled = held_out.clone();
+        let labeler = scorer::load_labeler(&model.to_bundle("")?, &EncoderOptions::default())?;
+        labelers::predict(&mut labeled, labeler.as_ref(), self.options)?;
         Ok(Some(Measured { when: when.to_owned(), step: Some(step), values: values(&labeled) }))
     }
 
-    fn label(&self, bundle: &Bundle, mut pairs: Vec<LabeledPair>) -> anyhow::Result<Vec<LabeledPair>> {
-        let labeler = scorer::load_labeler(bundle, &EncoderOptions::default())?;
-        labelers::predict(&mut pairs, labeler.as_ref(), self.options)?;
+    /// Labels the pairs called `of` after the last step. Labels are on disk as they come: a run that is killed here does not
+    /// begin again.
+    fn label(
+        &self,
+        model: &Model,
+        of: &str,
+        mut pairs: Vec<LabeledPair>,
+    ) -> anyhow::Result<Vec<LabeledPair>> {
+        let labeler = scorer::load_labeler(&model.to_bundle("")?, &EncoderOptions::default())?;
+        let rows = self.folder.labels(of, labeler.digest());
+        label::into_rows(&mut pairs, labeler, &rows, self.options)?;
         Ok(pairs)
     }
 
@@ -222,8 +217,7 @@ impl Run<'_> {
     fn fit_cuts(&self, model: &mut Model) -> anyhow::Result<()> {
         let every = self.lessons.learned.len().div_ceil(CUT_PAIRS);
         let lessons = || self.lessons.learned.iter().step_by(every);
-        let pairs =
-            self.label(&model.to_bundle("")?, lessons().map(|lesson| lesson.pair.clone()).collect())?;
+        let pairs = self.label(model, "cuts", lessons().map(|lesson| lesson.pair.clone()).collect())?;
         let scores: Vec<f64> = pairs.iter().map(|pair| pair.score.unwrap_or_default()).collect();
         let levels = self.lessons.scale.levels();
         let grades: Vec<_> = lessons().map(|lesson| levels[usize::from(lesson.level)].grade).collect();
@@ -235,7 +229,7 @@ impl Run<'_> {
     fn finish(
         &self,
         mut trainer: Trainer,
-        course: &Course,
+        course: &Course<'_>,
         mut measured: Vec<Measured>,
         out: &Path,
     ) -> anyhow::Result<(Finished, Record)> {
@@ -244,7 +238,7 @@ impl Run<'_> {
             self.fit_cuts(&mut trainer.model)?;
         }
         let held_out = self.lessons.held_out.clone();
-        let labeled = held_out.map(|pairs| self.label(&trainer.model.to_bundle("")?, pairs)).transpose()?;
+        let labeled = held_out.map(|pairs| self.label(&trainer.model, "held-out", pairs)).transpose()?;
         measured.extend(labeled.as_deref().map(|labeled| Measured {
             when: "trained".to_owned(),
             step: Some(step),
@@ -294,7 +288,7 @@ impl Run<'_> {
         table
     }
 
-    fn record(&self, trainer: &Trainer, course: &Course, measured: &[Measured]) -> Value {
+    fn record(&self, trainer: &Trainer, course: &Course<'_>, measured: &[Measured]) -> Value {
         let rows = measured.iter().map(|row| {
             let measures: serde_json::Map<String, Value> = STATISTICS
                 .iter()
@@ -305,7 +299,7 @@ impl Run<'_> {
         });
         let queries: std::collections::HashSet<&str> =
             self.lessons.learned.iter().map(|lesson| lesson.pair.query.as_str()).collect();
-        json!({
+        let mut record = json!({
             "recipe": self.digest,
             "base": trainer.model.base().digest(),
             "loss": self.recipe.loss.name(),
@@ -318,24 +312,21 @@ impl Run<'_> {
                 "notes": self.lessons.notes,
             },
             "seed": self.recipe.seed,
-            "steps": trainer.steps_taken(),
-            "first_loss": course.losses.first().map(|(_, loss)| loss),
-            "last_loss": course.losses.last().map(|(_, loss)| loss),
-            "losses": course.losses,
-            "seconds": course.started.elapsed().as_secs_f64(),
-            "pairs_per_second": course.pairs_per_second(),
-            "held_out": rows.collect::<Vec<_>>(),
-        })
+        });
+        course.describe(trainer, &mut record);
+        record["held_out"] = rows.collect();
+        record
     }
 
     fn card(&self, record: &Value, table: &Table) -> anyhow::Result<String> {
         let mut measures = Vec::new();
         Report { tables: vec![table.clone()], ..Report::default() }.write(Format::Markdown, &mut measures)?;
         let data = &self.recipe.file.data;
-        let who = match (&data.teacher, data.raters.as_slice()) {
-            (_, [_, ..]) => format!("the votes of {}", data.raters.join(", ")),
-            (Some(teacher), _) => format!("the grades of {teacher}"),
-            (None, _) => "human grades".to_owned(),
+        let who = match (&data.teacher_file, &data.teacher, data.raters.as_slice()) {
+            (Some(file), ..) => format!("the probabilities of {}", file.display()),
+            (_, _, [_, ..]) => format!("the votes of {}", data.raters.join(", ")),
+            (_, Some(teacher), _) => format!("the grades of {teacher}"),
+            (_, None, _) => "human grades".to_owned(),
         };
         Ok(format!(
             "---\nlibrary_name: sentence-transformers\npipeline_tag: text-classification\ntags:\n- cross-encoder\n- \
@@ -359,7 +350,7 @@ impl Run<'_> {
             },
             measures = String::from_utf8_lossy(&measures),
             digest = self.digest,
-            recipe = self.recipe.to_toml()?,
+            recipe = self.recipe.file.to_toml()?,
         ))
     }
 }

@@ -42,6 +42,7 @@ impl TrainingFile {
         let evaluation = &self.evaluation;
         let of_lists = [
             ("mining", self.mining.is_some()),
+            ("guide", self.guide.is_some()),
             ("batch", toml::to_string(&self.batch)? != toml::to_string(&BatchPlan::default())?),
             ("evaluation.measures", evaluation.measures.is_some()),
             ("evaluation.judged_candidates", evaluation.judged_candidates.is_some()),
@@ -54,15 +55,27 @@ impl TrainingFile {
             )));
         }
         let is_distilled = matches!(loss, LabelerLoss::Distillation(_));
-        if !is_distilled && !self.data.raters.is_empty() {
-            return Err(Usage::error(
-                "data.raters: only the loss distillation learns from several raters' votes",
-            ));
-        }
-        if is_distilled && self.data.raters.is_empty() {
-            return Err(Usage::error(
-                "data.raters: distillation learns from the votes of raters; name at least one",
-            ));
+        let sources = [
+            ("data.raters", !self.data.raters.is_empty(), "several raters' votes"),
+            ("data.teacher_file", self.data.teacher_file.is_some(), "a teacher's probabilities"),
+        ];
+        let named: Vec<_> = sources.into_iter().filter(|(_, is_named, _)| *is_named).collect();
+        match (is_distilled, named.as_slice()) {
+            (false, []) | (true, [_]) => {}
+            (false, [(key, _, what), ..]) => {
+                return Err(Usage::error(format!("{key}: only the loss distillation learns from {what}")));
+            }
+            (true, []) => {
+                return Err(Usage::error(
+                    "data.raters, data.teacher_file: distillation learns from the votes of raters or from a teacher's \
+                     probabilities; name one of them",
+                ));
+            }
+            (true, _) => {
+                return Err(Usage::error(
+                    "data.raters, data.teacher_file: distillation learns from one of them, found both",
+                ));
+            }
         }
         self.check_data_and_length()?;
         let cuts = *self.scorer.cuts.get_or_insert_default();
@@ -105,22 +118,6 @@ impl LabelerRecipe {
         let training = &self.file.training;
         training.head_learning_rate.map_or(1.0, |rate| rate / training.learning_rate)
     }
-
-    /// The completed recipe as TOML.
-    ///
-    /// # Errors
-    /// When a path in it is not UTF-8.
-    pub fn to_toml(&self) -> anyhow::Result<String> {
-        Ok(toml::to_string(&self.file)?)
-    }
-
-    /// As [`super::TrainingRecipe::digest`].
-    ///
-    /// # Errors
-    /// When a path in it is not UTF-8.
-    pub fn digest(&self) -> anyhow::Result<String> {
-        self.file.digest()
-    }
 }
 
 #[cfg(test)]
@@ -138,9 +135,9 @@ mod tests {
     #[test]
     fn the_completed_form_completes_to_itself() {
         let recipe = complete(SMALL).unwrap();
-        let again = complete(&recipe.to_toml().unwrap()).unwrap();
-        assert_eq!(recipe.to_toml().unwrap(), again.to_toml().unwrap());
-        assert_eq!(recipe.digest().unwrap(), again.digest().unwrap());
+        let again = complete(&recipe.file.to_toml().unwrap()).unwrap();
+        assert_eq!(recipe.file.to_toml().unwrap(), again.file.to_toml().unwrap());
+        assert_eq!(recipe.file.digest().unwrap(), again.file.digest().unwrap());
     }
 
     #[test]
@@ -157,6 +154,12 @@ mod tests {
         let votes = SMALL.replace("\n[scorer]", "\nraters = [\"a\"]\n[scorer]");
         assert!(refused(&votes).contains("data.raters"));
         assert!(complete(&votes.replace("cross_entropy", "distillation")).is_ok());
+        let told = SMALL.replace("\n[scorer]", "\nteacher_file = \"labels.csv\"\n[scorer]");
+        assert!(refused(&told).contains("data.teacher_file"));
+        assert!(complete(&told.replace("cross_entropy", "distillation")).is_ok());
+        let both = votes.replace("raters", "teacher_file = \"labels.csv\"\nraters");
+        assert!(refused(&both.replace("cross_entropy", "distillation")).contains("found both"));
+        assert!(refused(&format!("{SMALL}[guide]\nencoder = \"embedded\"")).contains("guide"));
         let as_encoder =
             super::super::written::parse::<TrainingFile>(SMALL).unwrap().complete(42).unwrap_err();
         assert!(as_encoder.to_string().contains("labeler"));

@@ -3,11 +3,13 @@
 //! before it is completed, so that every evaluation, with or without a file, runs a recipe that has a digest.
 
 mod checked;
+mod guide;
 mod labeler;
 pub mod training;
 mod written;
 
 pub use checked::{Recipe, Source, SystemChoice};
+pub use guide::GuideTable;
 pub use labeler::LabelerRecipe;
 pub use training::{TrainingFile, TrainingRecipe};
 pub use written::{Claim, RecipeFile, parse, read, read_text};

@@ -18,6 +18,7 @@ use trainer::optimizer::AdamWOptions;
 use trainer::schedule::{Decay, Schedule};
 use trainer::{ModelOptions, Precision, TrainingOptions};
 
+use super::GuideTable;
 use super::written::Claim;
 use crate::arguments::DeviceChoice;
 use crate::exit::Usage;
@@ -44,6 +45,9 @@ pub struct TrainingFile {
     /// Hard negatives: `system = "bm25"` or an encoder, and the rules of mining. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mining: Option<toml::Table>,
+    /// An encoder that says which ungraded documents are no negatives. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guide: Option<GuideTable>,
     /// How long, how fast.
     #[serde(default)]
     pub training: TrainingTable,
@@ -69,6 +73,11 @@ pub struct TrainingData {
     /// learns its grades instead of the human ones; in a file of pairs, a column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
+    /// What a teacher said of the pairs, by the ids of query and document, as `graded label` writes it; it may be the file
+    /// of pairs itself. A labeler is distilled from its probabilities (`p0`, `p1`, ...); an encoder learns its scores, from
+    /// the column `teacher` or else `predicted_score`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher_file: Option<PathBuf>,
     /// Raters whose votes on a pair are the distribution that a labeler is distilled from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub raters: Vec<String>,
@@ -377,7 +386,16 @@ impl TrainingFile {
         let loss: Loss = table("loss", self.loss.clone())?;
         loss.check().map_err(|error| Usage::error(format!("loss: {error}")))?;
         self.loss = toml::Table::try_from(&loss)?;
+        if self.data.teacher_file.is_some() && !loss.needs().teacher_scores {
+            let name = loss.name();
+            return Err(Usage::error(format!(
+                "data.teacher_file: {name} learns grades, not a teacher's scores"
+            )));
+        }
         let mining = self.complete_mining(seed)?;
+        if let Some(guide) = &self.guide {
+            guide.check(&loss, mining.is_some())?;
+        }
         self.check_data_and_length()?;
         let model = self.model_options(seed)?;
         let names = self.evaluation.measures.clone().map(|names| names.join(" "));
@@ -440,14 +458,25 @@ impl TrainingFile {
         }
     }
 
-    /// A digest of what the recipe does, without the words of `[claim]` and without what changes nothing of the result
-    /// (how often it is saved), or nothing beside rounding (where it is computed): a run may go on on another device.
-    pub(super) fn digest(&self) -> anyhow::Result<String> {
+    /// The recipe as TOML.
+    ///
+    /// # Errors
+    /// When a path in it is not UTF-8.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// A digest of what the completed recipe does, without the words of `[claim]` and without what changes nothing of the
+    /// result (how often it is saved), or nothing beside rounding (where it is computed): a run may go on on another device.
+    ///
+    /// # Errors
+    /// When a path in it is not UTF-8.
+    pub fn digest(&self) -> anyhow::Result<String> {
         let mut done = Self { claim: Claim::default(), ..self.clone() };
         done.training.checkpoint_every = 0;
         done.training.evaluate_every = 0;
         (done.training.device, done.training.precision) = (None, None);
-        Ok(blake3::hash(toml::to_string(&done)?.as_bytes()).to_hex().to_string())
+        Ok(blake3::hash(done.to_toml()?.as_bytes()).to_hex().to_string())
     }
 
     fn complete_mining(&mut self, seed: u64) -> anyhow::Result<Option<(String, Mining)>> {
@@ -521,23 +550,6 @@ impl TrainingRecipe {
     pub fn options(&self, batches: u64) -> TrainingOptions {
         self.file.options(self.seed, batches)
     }
-
-    /// The completed recipe as TOML.
-    ///
-    /// # Errors
-    /// When a path in it is not UTF-8.
-    pub fn to_toml(&self) -> anyhow::Result<String> {
-        Ok(toml::to_string(&self.file)?)
-    }
-
-    /// A digest of what the recipe does, without the words of `[claim]` and without what changes nothing of the result
-    /// (how often it is saved).
-    ///
-    /// # Errors
-    /// When a path in it is not UTF-8.
-    pub fn digest(&self) -> anyhow::Result<String> {
-        self.file.digest()
-    }
 }
 
 pub(super) fn table<T: serde::de::DeserializeOwned>(key: &str, written: toml::Table) -> anyhow::Result<T> {
@@ -573,14 +585,14 @@ mod tests {
     #[test]
     fn the_completed_form_completes_to_itself() {
         let recipe = complete(SMALL).unwrap();
-        let again = complete(&recipe.to_toml().unwrap()).unwrap();
-        assert_eq!(recipe.to_toml().unwrap(), again.to_toml().unwrap());
-        assert_eq!(recipe.digest().unwrap(), again.digest().unwrap());
+        let again = complete(&recipe.file.to_toml().unwrap()).unwrap();
+        assert_eq!(recipe.file.to_toml().unwrap(), again.file.to_toml().unwrap());
+        assert_eq!(recipe.file.digest().unwrap(), again.file.digest().unwrap());
     }
 
     #[test]
     fn the_digest_is_of_what_is_done() {
-        let digest = |more: &str| complete(&format!("{SMALL}{more}")).unwrap().digest().unwrap();
+        let digest = |more: &str| complete(&format!("{SMALL}{more}")).unwrap().file.digest().unwrap();
         assert_eq!(digest("[training]\ncheckpoint_every = 7"), digest("[claim]\ntitle = \"a\""));
         assert_ne!(digest("[training]\nsteps = 7"), digest(""));
     }
@@ -597,6 +609,18 @@ mod tests {
         assert!(more("[batch]\nqueries = 0").contains("queries"));
         assert!(more("[mining]\nfirst_rank = 1").contains("mining.system"));
         assert!(more("[mining]\nsystem = \"bm25\"\nlast = 3").contains("last"));
+        let told = |loss: &str| {
+            SMALL.replace("infonce", loss).replace("\n[scorer]", "\nteacher_file = \"t.csv\"\n[scorer]")
+        };
+        assert!(refused(&told("infonce")).contains("data.teacher_file"));
+        assert!(complete(&told("kl_distillation")).is_ok());
+        assert!(more("[guide]\nencoder = \"bm25\"").contains("guide.encoder"));
+        assert!(more("[guide]\nmargin = { absolute = 0.1 }").contains("encoder"));
+        assert!(more("[guide]\nencoder = \"embedded\"\nmargin = \"unbounded\"").contains("margin"));
+        assert!(more("[guide]\nencoder = \"embedded\"\nmargin = { relative = 1.5 }").contains("0 to 1"));
+        let listwise = format!("{}[guide]\nencoder = \"embedded\"", SMALL.replace("infonce", "listnet"));
+        assert!(refused(&listwise).contains("listnet"));
+        assert!(complete(&format!("{listwise}\n[mining]\nsystem = \"bm25\"")).is_ok());
         assert!(more("[evaluation]\nmeasures = [\"nDGC@10\"]").contains("nDGC"));
         assert!(
             refused("[data]\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"infonce\"").contains("data")

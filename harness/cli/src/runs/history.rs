@@ -95,7 +95,7 @@ impl History {
     pub fn add(&self, record: Record, options: &Options) -> anyhow::Result<()> {
         let added = self.write(record);
         match added {
-            Err(error) if self.named => Err(error),
+            Err(error) if self.named => Err(error.context("the result stands, its record does not")),
             Err(error) => {
                 progress::say(options, format!("not recorded: {error:#}"));
                 Ok(())
@@ -125,7 +125,8 @@ impl History {
             let name = format!("{}-{}-{}.json", record.order, record.kind, short(&digest));
             let path = self.folder.join(name);
             // The temporary name does not end in .json: nobody reads half a record.
-            let mut file = new_file(&self.folder)?;
+            let shown = || format!("{}: {} bytes cannot be written", path.display(), text.len());
+            let mut file = new_file(&self.folder).with_context(shown)?;
             file.write_all(&text).with_context(shown)?;
             match file.persist_noclobber(&path) {
                 Ok(_) => {

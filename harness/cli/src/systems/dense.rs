@@ -40,6 +40,20 @@ pub fn search(
     }
 }
 
+/// The vectors of `texts`, row-major, in order, from the cache of embeddings where they are; `what` they are, for progress.
+///
+/// # Errors
+/// When a text cannot be encoded.
+pub fn encode(
+    model: &Model,
+    role: Role,
+    texts: &[String],
+    what: &str,
+    resources: Resources<'_>,
+) -> anyhow::Result<Vec<f32>> {
+    Vectors::open(model, resources)?.of(role, texts, what)
+}
+
 fn retrieve(
     vectors: &mut Vectors<'_>,
     queries: &[f32],

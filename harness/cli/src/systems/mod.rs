@@ -9,6 +9,7 @@ pub mod saved_run;
 use std::time::Instant;
 
 use datasets::{Collection, Query};
+pub use dense::encode;
 use kernels::Device;
 use rayon::prelude::*;
 use relevance::fusion::Fusion;

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use datasets::{Collection, Document};
+use datasets::pairs::{self, PairOptions};
+use datasets::{Collection, Document, Ratings};
 use relevance::{Judgments, QueryJudgments};
 use trainer::batch::{GradedPair, Lists, refuse_leaked};
 
@@ -11,7 +12,7 @@ use crate::arguments::Options;
 use crate::collections;
 use crate::exit::Usage;
 use crate::recipe::TrainingRecipe;
-use crate::recipe::training::HeldOut;
+use crate::recipe::training::{HeldOut, TrainingData};
 
 /// What is learned from and what is measured on.
 pub struct TrainingSet {
@@ -42,7 +43,8 @@ pub fn read(recipe: &TrainingRecipe, options: &Options) -> anyhow::Result<Traini
         None => None,
     };
     let mut notes = learned.notes.clone();
-    let mut lists = lists(&learned, data.teacher.as_deref(), &mut notes)?;
+    let scores = teacher_scores(&learned, data, options)?;
+    let mut lists = lists(&learned, scores.as_ref(), &mut notes)?;
     if let Some(held_out) = &held_out {
         let queries = held_out.judged_queries().map(|query| (query.id.as_str(), query.text.as_str()));
         refuse_leaked(&lists, queries)?;
@@ -106,8 +108,11 @@ fn judgments(queries: &[&QueryJudgments]) -> Judgments {
 }
 
 /// The judged pairs whose texts are there.
-fn lists(collection: &Collection, teacher: Option<&str>, notes: &mut Vec<String>) -> anyhow::Result<Lists> {
-    let scores = teacher.map(|name| teacher_scores(collection, name)).transpose()?;
+fn lists(
+    collection: &Collection,
+    scores: Option<&TeacherScores>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Lists> {
     let documents: HashMap<&str, &Document> =
         collection.documents.iter().map(|document| (document.id.as_str(), document)).collect();
     let mut texts: HashMap<&str, String> = HashMap::new();
@@ -125,7 +130,7 @@ fn lists(collection: &Collection, teacher: Option<&str>, notes: &mut Vec<String>
                 absent += 1;
                 continue;
             };
-            let teacher = scores.as_ref().and_then(|scores| scores.get(&(query.id.as_str(), id)).copied());
+            let teacher = scores.and_then(|scores| scores.get(&query.id)?.get(id).copied());
             let (query_id, query) = (query.id.as_str(), query.text.as_str());
             pairs.push(GradedPair { query_id, query, document_id, document, grade, teacher });
         }
@@ -147,18 +152,44 @@ fn lists(collection: &Collection, teacher: Option<&str>, notes: &mut Vec<String>
     Ok(lists)
 }
 
-fn teacher_scores<'c>(
-    collection: &'c Collection,
-    name: &str,
-) -> anyhow::Result<HashMap<(&'c str, &'c str), f32>> {
-    let ratings = collection.ratings.as_ref();
-    let Some((ratings, column)) = ratings.and_then(|ratings| Some((ratings, ratings.column(name)?))) else {
-        let known = ratings.map_or("none".to_owned(), |ratings| ratings.raters.join(", "));
-        return Err(Usage::error(format!(
-            "data.teacher: {name} is no rater of the collection; there are: {known}"
-        )));
+/// A teacher's scores by query and document.
+type TeacherScores = HashMap<String, HashMap<String, f32>>;
+
+/// The scores of the teacher that the recipe names: of a file, of a column of the pairs, or a rater's grades.
+fn teacher_scores(
+    collection: &Collection,
+    data: &TrainingData,
+    options: &Options,
+) -> anyhow::Result<Option<TeacherScores>> {
+    let wanted = PairOptions { memory_bytes: options.memory, ..PairOptions::default() };
+    let own_file = data.pairs.as_ref().filter(|_| data.teacher.is_some() && collection.ratings.is_none());
+    let mut scores = TeacherScores::new();
+    let mut put = |query: &str, document: &str, score: f32| {
+        scores.entry(query.to_owned()).or_default().insert(document.to_owned(), score);
     };
-    let keys = ratings.queries.iter().zip(&ratings.documents).map(|(q, d)| (q.as_str(), d.as_str()));
-    let rows = keys.zip(ratings.table.rows());
-    Ok(rows.filter_map(|(key, row)| Some((key, row[column]? as f32))).collect())
+    match (data.teacher_file.as_ref().or(own_file), &data.teacher) {
+        (None, None) => return Ok(None),
+        (Some(file), column) => {
+            let told = pairs::read_scores(file, column.as_deref(), &wanted)?;
+            told.iter().for_each(|told| put(&told.query, &told.document, told.value));
+        }
+        (None, Some(name)) => {
+            let (ratings, column) = rater(collection, name)?;
+            let keys = ratings.queries.iter().zip(&ratings.documents);
+            for ((query, document), row) in keys.zip(ratings.table.rows()) {
+                if let Some(grade) = row[column] {
+                    put(query, document, grade as f32);
+                }
+            }
+        }
+    }
+    Ok(Some(scores))
+}
+
+fn rater<'c>(collection: &'c Collection, name: &str) -> anyhow::Result<(&'c Ratings, usize)> {
+    let ratings = collection.ratings.as_ref();
+    ratings.and_then(|ratings| Some((ratings, ratings.column(name)?))).ok_or_else(|| {
+        let known = ratings.map_or("none".to_owned(), |ratings| ratings.raters.join(", "));
+        Usage::error(format!("data.teacher: {name} is no rater of the collection; there are: {known}"))
+    })
 }

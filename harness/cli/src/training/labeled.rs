@@ -2,8 +2,9 @@
 //! are refused.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use datasets::pairs::{PairFile, PairOptions, read_ratings};
+use datasets::pairs::{PairFile, PairOptions, read_distributions, read_ratings};
 use datasets::{Collection, Ratings};
 use relevance::{Grade, LabeledPair, Scale};
 use serde_json::Value;
@@ -21,7 +22,8 @@ pub struct Lesson {
     pub pair: LabeledPair,
     /// The level that is learned, counted from the lowest.
     pub level: u8,
-    /// The share of the raters' votes that each level got; empty where there are no raters.
+    /// The share of the raters' votes that each level got, or a teacher's probability of it; empty where grades alone are
+    /// learned.
     pub distribution: Vec<f32>,
 }
 
@@ -53,10 +55,23 @@ type Votes = HashMap<(String, String), Vec<Option<Grade>>>;
 /// nothing is left to learn.
 pub fn read(recipe: &LabelerRecipe, options: &Options) -> anyhow::Result<Lessons> {
     let data = &recipe.file.data;
-    let mut learned = match (&data.dataset, &data.pairs) {
-        (Some(name), _) => collections::open(name, data.split.as_deref(), options.memory)?,
-        (None, Some(file)) => collections::of_pairs(file, options.memory)?,
-        (None, None) => return Err(Usage::error("data: expected either dataset or pairs")),
+    let wanted = PairOptions { memory_bytes: options.memory, ..PairOptions::default() };
+    let mut stood_in = Vec::new();
+    let (mut learned, told) = match (&data.dataset, &data.pairs, &data.teacher_file) {
+        (Some(name), _, file) => {
+            let learned = collections::open(name, data.split.as_deref(), options.memory)?;
+            let told = file.as_ref().map(|file| Told::read(file, &learned.scale, &wanted)).transpose()?;
+            (learned, told)
+        }
+        (None, Some(pairs), Some(file)) => {
+            let told = Told::read(file, &Scale::ssra(), &wanted)?;
+            let (learned, without) =
+                collections::of_taught_pairs(pairs, options.memory, |pair| told.likeliest(pair))?;
+            stood_in = without;
+            (learned, Some(told))
+        }
+        (None, Some(pairs), None) => (collections::of_pairs(pairs, options.memory)?, None),
+        (None, None, _) => return Err(Usage::error("data: expected either dataset or pairs")),
     };
     let held_out = match &data.held_out {
         Some(held_out) => Some(hold_out(&mut learned, held_out, data.dataset.as_deref(), options)?),
@@ -67,9 +82,14 @@ pub fn read(recipe: &LabelerRecipe, options: &Options) -> anyhow::Result<Lessons
             collection.judged_queries().map(|query| (query.id.as_str(), query.text.as_str()))
         }
         refuse_leaked_queries(queries(&learned), queries(held_out))?;
+        require_people(held_out, &stood_in)?;
     }
     let mut notes = learned.notes.clone();
-    let lessons = lessons(&learned, recipe, options, &mut notes)?;
+    if !stood_in.is_empty() {
+        let count = stood_in.len();
+        notes.push(format!("{count} pairs have no human grade; the teacher's likeliest stands in for it"));
+    }
+    let lessons = lessons(&learned, told.as_ref(), recipe, options, &mut notes)?;
     let pairs = held_out.as_ref().map(|collection| PairFile::of_collection(collection).pairs);
     let teacher = match (&held_out, &pairs, &data.teacher) {
         (Some(collection), Some(pairs), Some(name)) => taught(collection, pairs, name, recipe, options)?,
@@ -86,8 +106,49 @@ pub fn read(recipe: &LabelerRecipe, options: &Options) -> anyhow::Result<Lessons
     })
 }
 
+/// A teacher's probabilities of the grades, lowest first, by query and document.
+struct Told {
+    scale: Scale,
+    distributions: HashMap<(String, String), Vec<f32>>,
+}
+
+impl Told {
+    fn read(file: &Path, scale: &Scale, wanted: &PairOptions) -> anyhow::Result<Self> {
+        let grades: Vec<Grade> = scale.levels().iter().map(|level| level.grade).collect();
+        let told = read_distributions(file, &grades, wanted)?;
+        let distributions = told.into_iter().map(|told| ((told.query, told.document), told.value));
+        Ok(Self { scale: scale.clone(), distributions: distributions.collect() })
+    }
+
+    fn of(&self, pair: &LabeledPair) -> Option<&Vec<f32>> {
+        self.distributions.get(&(pair.query.clone(), pair.document.clone()))
+    }
+
+    /// The grade with the highest probability, the lowest of several.
+    fn likeliest(&self, pair: &LabeledPair) -> Option<Grade> {
+        let distribution = self.of(pair)?;
+        let best = distribution.iter().copied().fold(0.0, f32::max);
+        let at = distribution.iter().position(|share| *share == best)?;
+        Some(self.scale.levels()[at].grade)
+    }
+}
+
+/// Refuses to measure agreement with people where no person has graded.
+fn require_people(held_out: &Collection, stood_in: &[(String, String)]) -> anyhow::Result<()> {
+    let is_held_out =
+        |(query, document): &&(String, String)| held_out.judgments.grade(query, document).is_some();
+    match stood_in.iter().find(is_held_out) {
+        None => Ok(()),
+        Some((query, document)) => Err(Usage::error(format!(
+            "data.held_out: query {query}, document {document} has no human grade to be measured by; hold out another \
+             dataset"
+        ))),
+    }
+}
+
 fn lessons(
     collection: &Collection,
+    told: Option<&Told>,
     recipe: &LabelerRecipe,
     options: &Options,
     notes: &mut Vec<String>,
@@ -117,7 +178,7 @@ fn lessons(
             Some(teacher) => voted(teacher).first().copied(),
             None => pair.human,
         };
-        let mut distribution = Vec::new();
+        let mut distribution = told.and_then(|told| told.of(&pair)).cloned().unwrap_or_default();
         if let Some(raters) = &raters {
             let given = voted(raters);
             distribution = vec![0.0; if given.is_empty() { 0 } else { collection.scale.levels().len() }];
@@ -126,7 +187,7 @@ fn lessons(
             }
         }
         match grade {
-            Some(grade) if raters.is_none() || !distribution.is_empty() => {
+            Some(grade) if (raters.is_none() && told.is_none()) || !distribution.is_empty() => {
                 let level =
                     u8::try_from(level(&pair, grade)?).map_err(|_| Usage::error("a scale of 256 levels"))?;
                 lessons.push(Lesson { pair, level, distribution });

@@ -1,24 +1,14 @@
 //! Random draws in integers: the same on every machine.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
+use relevance::resampling::below;
 
 /// Stream `stream` of the generator under `seed`.
 pub(super) fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);
     rng
-}
-
-/// A number below `bound`, each equally likely (Lemire 2019, "Fast Random Integer Generation in an Interval").
-fn below(rng: &mut ChaCha8Rng, bound: u32) -> u32 {
-    loop {
-        let product = u64::from(rng.next_u32()) * u64::from(bound);
-        let low = product as u32;
-        if low >= bound || low >= bound.wrapping_neg() % bound {
-            return (product >> 32) as u32;
-        }
-    }
 }
 
 /// Moves a random choice of `count` items to the front, in random order (Fisher and Yates).

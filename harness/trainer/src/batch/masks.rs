@@ -1,14 +1,13 @@
 //! In-batch documents that are to be left out because they may well be relevant: false negatives.
 //!
-//! - [`mask_above`]: by scores, of a guide model (GISTEmbed, arXiv 2402.16829) or of the model itself: an ungraded pair
-//!   that scores above the query's positive, less a margin, is ignored.
+//! - [`Guide`](super::Guide): by the scores of a guide model that knows all texts beforehand (GISTEmbed).
+//! - [`mask_above`]: by any scores of the batch, those of the model itself for instance: an ungraded pair that scores above
+//!   the query's positive in the batch, less a margin, is ignored.
 //! - [`mask_grades`]: by grade: pairs of grades one does not trust, as positives or as negatives, are ignored.
 //! - SSRA's own mask, which looks at the scores of the step itself, is a setting of
 //!   [`WeightedInfonce`](crate::losses::WeightedInfonce).
 //!
-//! Where we differ from GISTEmbed: a graded pair is never masked by scores, because somebody has looked at it; with
-//! several positives one says which of them is the measure; GISTEmbed also masks query against query and document against
-//! document, which none but SSRA's loss compares.
+//! A graded pair is never masked by scores, because somebody has looked at it.
 
 use kernels::Matrix;
 use kernels::h_infonce::IGNORED;
@@ -97,16 +96,29 @@ pub fn mask_above(
     if let Some((what, targets, batch)) = shapes.into_iter().find(|(_, targets, batch)| targets != batch) {
         return Err(LossError::Batch { what, targets, batch }.into());
     }
-    let masked = targets.edited(|query, listed| {
-        let row = scores.row(query);
+    let ceiling = |query: usize| {
         let positive = |pair: &&Listed| pair.own && !pair.ignored() && pair.grade >= positive_from;
-        let positives = listed.iter().filter(positive).map(|pair| row[pair.document as usize]);
-        let Some(measure) = reference.of(positives) else { return };
-        let ceiling = margin.ceiling(measure);
-        let mut known = vec![false; row.len()];
+        let positives = targets.listed(query).iter().filter(positive);
+        let measure = reference.of(positives.map(|pair| scores.row(query)[pair.document as usize]));
+        measure.map(|measure| margin.ceiling(measure))
+    };
+    let ceilings: Vec<Option<f32>> = (0..targets.queries()).map(ceiling).collect();
+    let is_above = |query: usize, document: u32| {
+        ceilings[query].is_some_and(|ceiling| scores.row(query)[document as usize] > ceiling)
+    };
+    ignore_unlisted(targets, is_above)
+}
+
+/// Ignores every pair of query and document that is not listed and that `is_false` calls a false negative.
+pub(super) fn ignore_unlisted(
+    targets: &Targets,
+    is_false: impl Fn(usize, u32) -> bool,
+) -> Result<Targets, BatchError> {
+    let masked = targets.edited(|query, listed| {
+        let mut known = vec![false; targets.documents()];
         listed.iter().for_each(|pair| known[pair.document as usize] = true);
-        let suspects = (0u32..).zip(row).zip(known).filter(|((_, score), known)| !known && **score > ceiling);
-        listed.extend(suspects.map(|((document, _), _)| ignored(document)));
+        let unlisted = (0u32..).zip(known).filter(|(_, known)| !known).map(|(document, _)| document);
+        listed.extend(unlisted.filter(|document| is_false(query, *document)).map(ignored));
     })?;
     Ok(masked)
 }

@@ -15,6 +15,7 @@
 mod batches;
 mod draws;
 mod error;
+mod guide;
 mod leakage;
 mod lists;
 mod masks;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use batches::{Batch, BatchPlan, Batches, Pick};
 pub use error::BatchError;
+pub use guide::{Guide, GuideRule, GuideVectors, Masked};
 pub use leakage::{Leak, leaked, refuse_leaked, refuse_leaked_queries};
 pub use lists::{GradedPair, Lists, Merged, NamedText, TrainingDocument};
 pub use masks::{Margin, Reference, mask_above, mask_grades};

@@ -297,6 +297,73 @@ fn a_guide_hides_ungraded_documents_that_look_relevant() {
     );
 }
 
+/// Two queries with two lists, a document that none lists, and what a guide of two dimensions thinks of them: its angle
+/// to query 0, in degrees.
+fn guided() -> (Lists, GuideVectors) {
+    let mut lists = lists(&[("q0", "d0", 3), ("q0", "d1", 1), ("q1", "d2", 2), ("q1", "d3", 0)]);
+    lists.intern_document("d4", "d4").unwrap();
+    lists.intern_document("d5", "d5").unwrap();
+    let unit = |degrees: &f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
+    let documents: Vec<f32> = [10.0, 40.0, 40.0, 5.0, 60.0, 30.0].iter().flat_map(unit).collect();
+    (lists, GuideVectors { queries: [0.0f32, 90.0].iter().flat_map(unit).collect(), documents, width: 2 })
+}
+
+#[test]
+fn a_guide_masks_what_it_holds_to_be_as_good_as_the_positive() {
+    let (lists, vectors) = guided();
+    // All documents of both lists in one batch: columns are sorted by nothing, so they are found by number.
+    let plan = BatchPlan { queries: 2, documents_per_query: 0, ..BatchPlan::default() };
+    let batch = Batches::new(&lists, plan).unwrap().batch(0).unwrap();
+    let masked = |rule: GuideRule| -> Vec<(u32, u32)> {
+        let guide = Guide::new(&lists, vectors.clone(), &rule).unwrap();
+        let found = guide.mask(&batch).unwrap();
+        let pairs = found.targets.pairs().filter(|(_, pair)| pair.ignored());
+        let mut pairs: Vec<(u32, u32)> =
+            pairs.map(|(row, pair)| (batch.queries[row], batch.documents[pair.document as usize])).collect();
+        pairs.sort_unstable();
+        assert_eq!((found.ungraded, found.masked), (4, pairs.len()));
+        pairs
+    };
+    let rule = GuideRule::default();
+    // Query 0 has its lowest positive at 40 degrees: d2 is as near, d3 nearer. Query 1 has its own at 50 from itself.
+    assert_eq!(masked(rule), [(0, 2), (0, 3), (1, 1)]);
+    assert_eq!(masked(GuideRule { reference: Reference::Highest, ..rule }), [(0, 3), (1, 1)]);
+    // cos 10 + 0.05 is above everything; a positive less everything is below everything.
+    assert_eq!(
+        masked(GuideRule { reference: Reference::Highest, margin: Margin::Absolute(-0.05), ..rule }),
+        [(0u32, 0u32); 0]
+    );
+    assert_eq!(masked(GuideRule { margin: Margin::Relative(1.0), ..rule }).len(), 4);
+    // Without a positive nothing is masked: query 1 has none of grade 3.
+    let strict = GuideRule { positive_from: 3, ..rule };
+    assert_eq!(masked(strict), [(0, 3)]);
+    assert_eq!(Guide::new(&lists, vectors.clone(), &strict).unwrap().unguided_queries(), 1);
+    let unbounded = GuideRule { margin: Margin::Unbounded, ..rule };
+    assert!(unbounded.check().unwrap_err().to_string().contains("margin"));
+    let short = GuideVectors { documents: vec![0.0; 4], ..vectors.clone() };
+    assert!(Guide::new(&lists, short, &rule).is_err());
+    let lost = GuideVectors { queries: vec![f32::NAN; 4], ..vectors };
+    assert!(Guide::new(&lists, lost, &rule).is_err());
+}
+
+#[test]
+fn a_guide_sifts_mined_documents_before_training() {
+    let (mut lists, vectors) = guided();
+    let negatives = [4, 5].map(TrainingDocument::negative);
+    let sifted = |lists: &mut Lists, mined: &[TrainingDocument]| {
+        (0..2).for_each(|query| lists.set_mined(query, mined).unwrap());
+        let guide = Guide::new(lists, vectors.clone(), &GuideRule::default()).unwrap();
+        let count = guide.sift_mined(lists).unwrap();
+        let left = |query: u32| lists.mined(query).iter().map(|mined| mined.document).collect::<Vec<_>>();
+        (count, left(0), left(1))
+    };
+    // d5 is nearer to query 0 than its lowest positive, d4 nearer to query 1 than its own.
+    assert_eq!(sifted(&mut lists, &negatives), (2, vec![4], vec![5]));
+    // What a judge has seen stays.
+    let judged = negatives.map(|mined| TrainingDocument { grade: 1, ..mined });
+    assert_eq!(sifted(&mut lists, &judged), (0, vec![4, 5], vec![4, 5]));
+}
+
 #[test]
 fn grades_one_does_not_trust_can_be_left_out() {
     let targets =

@@ -339,6 +339,26 @@ impl Loss {
         }
     }
 
+    /// Whether it looks at documents of the batch that a query does not list, so that masking them changes something.
+    #[must_use]
+    pub fn looks_at_unlisted(&self) -> bool {
+        match self {
+            Loss::Infonce(_) | Loss::WeightedInfonce(_) | Loss::HInfonce(_) => true,
+            Loss::Wasserstein(loss) => loss.columns != TableColumns::Lists,
+            Loss::ListNet(loss) => loss.scope == Scope::Batch,
+            Loss::ListMle(loss) => loss.scope == Scope::Batch,
+            Loss::LambdaLoss(loss) => loss.scope == Scope::Batch,
+            Loss::ApproxNdcg(loss) => loss.scope == Scope::Batch,
+            Loss::RankNet(loss) => loss.scope == Scope::Batch,
+            Loss::Rince(loss) => loss.scope == Scope::Batch,
+            Loss::Bixse(loss) => loss.scope == Scope::Batch,
+            Loss::Cosent(loss) => loss.across == Across::Query && loss.scope == Scope::Batch,
+            Loss::KlDistillation(_) | Loss::MarginMse(_) | Loss::Mse(_) => false,
+            Loss::Matryoshka(loss) => loss.loss.looks_at_unlisted(),
+            Loss::Sum(sum) => sum.terms.iter().any(|term| term.loss.looks_at_unlisted()),
+        }
+    }
+
     /// Refuses settings outside the range their meaning allows: what can be known before there is data.
     ///
     /// # Errors
