@@ -695,3 +695,64 @@ fn a_labeler_that_cannot_be_trained_is_refused_before_it_starts() {
     };
     refused(&static_table, &["cross-encoder", "static_table"]);
 }
+
+/// A device or a precision that is named is used or refused, before anything is read; the processor named is the processor.
+#[test]
+fn a_device_that_is_named_is_used_or_refused() {
+    let folder = Folder::new();
+    let with = |lines: &str| short(1).replace("[training]\n", &format!("[training]\n{lines}\n"));
+    folder.write("cuda.toml", with("device = \"cuda\""));
+    folder.write("plain.toml", short(1));
+    folder.write("cpu.toml", with("device = \"cpu\"\nprecision = \"f32\""));
+    folder.write("tpu.toml", with("device = \"tpu\""));
+    folder.write("half.toml", with("precision = \"bf16\""));
+    for line in ["train cuda.toml --out gpu", "train plain.toml --out gpu --device cuda"] {
+        let answer = folder.run(line);
+        assert_eq!(answer.code, 2, "{}", answer.stderr);
+        // The recipe trains a static table: with a GPU that is what is refused.
+        let refusals = ["device cuda is not available", "training a static table on a GPU is not supported"];
+        assert!(refusals.iter().any(|said| answer.stderr.contains(said)), "{}", answer.stderr);
+        assert!(!folder.path("gpu").exists());
+    }
+    folder.run("train tpu.toml --out gpu").refused(&["tpu", "cpu", "cuda"]);
+    folder.run("train half.toml --out gpu").refused(&["training.precision", "bf16", "f32"]);
+    let model = |line: &str| folder.json(line)["model"].clone();
+    let plain = model("train plain.toml --out plain");
+    // The flag goes before the recipe, and where a run is computed is no part of what it is.
+    let named = folder.json("train cuda.toml --out named --device simd");
+    assert_eq!(
+        (&named["device"], &named["recipe"]),
+        (&"cpu".into(), &folder.json("train cpu.toml --out cpu")["recipe"])
+    );
+    assert!(plain.is_string());
+}
+
+/// On a GPU, or its simulator: the same losses as on the processor, and a run that goes on there from a checkpoint here.
+#[test]
+fn a_gpu_trains_what_the_processor_trains() {
+    let folder = Folder::new();
+    let doctor = folder.json("doctor");
+    let has_gpu =
+        doctor.as_array().unwrap().iter().any(|line| line["what"] == "device cuda" && line["state"] == "yes");
+    if !has_gpu {
+        println!("skipped: no GPU");
+        return;
+    }
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../scorer/tests/fixtures/tiny_bert");
+    let recipe = short(1)
+        .replace("encoder = \"embedded\"", &format!("encoder = {tiny:?}\nmax_tokens = 24"))
+        .replace("queries = 16\ndocuments_per_query = 16", "queries = 4\ndocuments_per_query = 2")
+        .replace("epochs = 1", "steps = 3\nchunk_tokens = 256\nprecision = \"f32\"");
+    folder.write("recipe.toml", recipe);
+    let here = folder.json("train recipe.toml --out here");
+    let there = folder.json("train recipe.toml --out there --device cuda");
+    assert_eq!((&here["device"], &there["device"]), (&"cpu".into(), &"cuda, f32".into()));
+    let losses = |answer: &serde_json::Value| {
+        let pairs = answer["losses"].as_array().unwrap().clone();
+        pairs.iter().map(|pair| pair[1].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    for (a, b) in losses(&there).iter().zip(losses(&here)) {
+        assert!((a / b - 1.0).abs() < 1e-3, "{a} {b}");
+    }
+    folder.json("evaluate --dataset sample --encoder ./there");
+}
