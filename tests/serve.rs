@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::graded::Folder;
 
 /// The files of a page, each with its own name as content.
-const FILES: [&str; 16] = [
+const FILES: [&str; 18] = [
     "index.html",
     "page.css",
     "page.js",
@@ -16,10 +16,12 @@ const FILES: [&str; 16] = [
     "client.js",
     "worker.js",
     "load.js",
+    "engine.js",
     "pool.js",
     "pool-web.js",
     "wasm.js",
     "wasm_bg.wasm",
+    "wasm_relaxed_bg.wasm",
     "embedded.bundle",
     "sample/corpus.jsonl",
     "sample/queries.jsonl",

@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use kernels::InstructionSet;
-use kernels::encoder::{Encoder, Layer, Linear, Norm, Shape, Weights, quantize_rows};
+use kernels::encoder::{EIGHT_BITS, Encoder, Layer, Linear, Norm, Shape, Weights, quantize_rows};
 
 const LAYERS: usize = 6;
 const TEXTS: usize = 32;
@@ -58,7 +58,7 @@ fn noise(count: usize) -> Vec<f32> {
 }
 
 fn linear(inputs: usize, outputs: usize) -> Linear {
-    let (codes, scales) = quantize_rows(&noise(inputs * outputs), inputs);
+    let (codes, scales) = quantize_rows(&noise(inputs * outputs), inputs, EIGHT_BITS);
     let scales = scales.iter().map(|scale| scale / (inputs as f32).sqrt()).collect();
     Linear { codes, scales, bias: noise(outputs), multipliers: vec![1.0; inputs] }
 }
@@ -69,7 +69,7 @@ fn norm(width: usize) -> Norm {
 
 fn weights() -> Weights {
     let (width, inner, vocabulary, positions) = (384, 1536, 1000, 512);
-    let (words, word_scales) = quantize_rows(&noise(vocabulary * width), width);
+    let (words, word_scales) = quantize_rows(&noise(vocabulary * width), width, EIGHT_BITS);
     let layer = Layer {
         query_key_value: linear(width, 3 * width),
         attention_output: linear(width, width),

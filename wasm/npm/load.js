@@ -1,23 +1,20 @@
 // The module in a page or a worker: checks what it needs of the browser, then loads it. Everything else is `wasm.js`.
 
+import { hasRelaxedVectors, hasVectors } from "./engine.js";
 import { Thread, poolOver } from "./pool.js";
 import initialize from "./wasm.js";
 
 export * from "./wasm.js";
 
-/** A module of one function that returns a 128-bit vector: valid only where there is simd128. */
-const VECTOR_PROBE = Uint8Array.of(
-  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // the magic number and version 1
-  0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, // a type: () -> v128
-  0x03, 0x02, 0x01, 0x00, // a function of it
-  0x0a, 0x16, 0x01, 0x14, 0x00, 0xfd, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b, // v128.const 0
-);
-
 /** Whether this browser runs the module. */
-export const supported = () => typeof WebAssembly === "object" && WebAssembly.validate(VECTOR_PROBE);
+export const supported = hasVectors;
 
-/** Loads the module; call it once, before anything else. `module` is where `wasm_bg.wasm` lies, or its bytes. */
-export async function load(module = new URL("./wasm_bg.wasm", import.meta.url)) {
+/** Where the module for this browser lies. (Bundlers look for these very expressions.) */
+const beside = () =>
+  hasRelaxedVectors() ? new URL("./wasm_relaxed_bg.wasm", import.meta.url) : new URL("./wasm_bg.wasm", import.meta.url);
+
+/** Loads the module; call it once, before anything else. `module` is where another one than the browser's lies, or its bytes. */
+export async function load(module = beside()) {
   if (!supported()) {
     throw new Error(
       "This browser has no WebAssembly with 128-bit vectors (simd128), which the scorer is made of. " +
@@ -68,7 +65,7 @@ function thread() {
   return one;
 }
 
-async function compile(module = new URL("./wasm_bg.wasm", import.meta.url)) {
+async function compile(module = beside()) {
   if (module instanceof WebAssembly.Module) return module;
   const bytes = module instanceof URL || typeof module === "string" ? await (await fetch(module)).arrayBuffer() : module;
   return WebAssembly.compile(bytes);

@@ -3,19 +3,21 @@
 import { readFile } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 
+import { hasRelaxedVectors } from "./engine.js";
 import { Thread, poolOver } from "./pool.js";
 import { initSync } from "./wasm.js";
 
 export * from "./wasm.js";
 
 const beside = (name) => readFile(new URL(name, import.meta.url));
+const ownModule = () => beside(hasRelaxedVectors() ? "./wasm_relaxed_bg.wasm" : "./wasm_bg.wasm");
 
 /** Whether this engine runs the module; every node that package.json allows does. */
 export const supported = () => true;
 
 /** Loads the module; call it once, before anything else. */
 export async function load(module) {
-  initSync({ module: module ?? (await beside("./wasm_bg.wasm")) });
+  initSync({ module: module ?? (await ownModule()) });
 }
 
 /** The bytes of the bundle that `graded` calls `embedded`: for `new Labeler(...)` and `new Scorer(...)`. */
@@ -37,7 +39,7 @@ function thread() {
 }
 
 const compile = async (module) =>
-  module instanceof WebAssembly.Module ? module : WebAssembly.compile(module ?? (await beside("./wasm_bg.wasm")));
+  module instanceof WebAssembly.Module ? module : WebAssembly.compile(module ?? (await ownModule()));
 
 /** A labeler on several threads, for bundles with a transformer. */
 export const LabelerPool = poolOver(thread, compile);

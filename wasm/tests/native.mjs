@@ -71,16 +71,17 @@ function floatBundle() {
 /** Pairs that MiniLM scores, where it is at hand: enough for every length, few enough for a crowded machine. */
 const MINILM_PAIRS = 48;
 
-/** 8-bit transformers as base64, made by the command line, and how many pairs each scores. */
+/** 8-bit transformers as base64, made by the command line, with weights of 8 and of 7 bits (which the relaxed module
+ * multiplies another way), and how many pairs each scores. */
 function transformers() {
   const minilm = process.env.GRADED_MINILM;
   const wanted = [{ from: TINY, pairs: PAIRS }];
   if (minilm) wanted.push({ from: minilm, pairs: MINILM_PAIRS });
-  return wanted.map(({ from, pairs }) => inFolder((folder) => {
+  return wanted.flatMap(({ from, pairs }) => ["8", "7"].map((bits) => inFolder((folder) => {
     const file = join(folder, "int8.bundle");
-    graded(["--quiet", "model", "quantize", from, "--out", file]);
+    graded(["--quiet", "model", "quantize", from, "--weight-bits", bits, "--out", file]);
     return { bundle: readFileSync(file).toString("base64"), pairs };
-  }));
+  })));
 }
 
 /** Their scores natively, on one thread and on two. */

@@ -27,5 +27,5 @@ pub use embedded::{EMBEDDED, embedded};
 pub use encoder::{Embeddings, Encoder, EncoderOptions, Instructions, load_encoder};
 pub use error::ScorerError;
 pub use labeler::{Label, Labeler, Pair, load_labeler};
-pub use quantize::{quantize, quantize_labeler};
+pub use quantize::{WeightBits, quantize, quantize_labeler};
 pub use template::{Role, Template, join_title};

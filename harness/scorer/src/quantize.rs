@@ -1,7 +1,7 @@
 //! A float BERT bundle as one in 8 bits.
 //!
-//! Weights get one scale per output, word embeddings one per word, both symmetric: the largest magnitude becomes code
-//! 127. Activations are quantised while the encoder runs, one scale per token, and a few columns of large values would
+//! Weights get one scale per output, word embeddings one per word, both symmetric: the largest magnitude becomes the largest
+//! code, 127, or for weights 63 where asked for ([`WeightBits`]). Activations are quantised while the encoder runs, one scale per token, and a few columns of large values would
 //! take the steps from all others. So the inputs of the two linear maps behind a layer norm are evened out first
 //! (SmoothQuant, Xiao et al. 2023, arXiv 2211.10438, equation 4 with alpha = 1/2): column c of the activations is divided
 //! by, and column c of the weights multiplied with,
@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 
 use half::f16;
 use kernels::Device;
-use kernels::encoder::{Encoder, Layer, Linear, Norm, Sequence, Weights as Parts, quantize_rows};
+use kernels::encoder::{
+    EIGHT_BITS, Encoder, Layer, Linear, Norm, SEVEN_BITS, Sequence, Weights as Parts, quantize_rows,
+};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
@@ -39,13 +41,40 @@ use crate::weights::Weights;
 /// Magnitudes below this do not decide a scale.
 const SMALLEST: f32 = 1e-5;
 
+/// The bits of a weight of a linear map. They are stored in eight either way, and run by every device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightBits {
+    /// For browsers and node: WebAssembly with relaxed vector instructions takes about half as long for the products.
+    Seven,
+    /// The nearest to the floats.
+    Eight,
+}
+
+impl WeightBits {
+    /// As a number.
+    #[must_use]
+    pub fn count(self) -> u8 {
+        match self {
+            WeightBits::Seven => 7,
+            WeightBits::Eight => 8,
+        }
+    }
+
+    fn largest_code(self) -> i8 {
+        match self {
+            WeightBits::Seven => SEVEN_BITS,
+            WeightBits::Eight => EIGHT_BITS,
+        }
+    }
+}
+
 /// An encoder's bundle in 8 bits, evened out over `texts` (which may be none: then nothing is evened out). Tokenizer,
 /// pooling and prompts stay as they are; the card is replaced.
 ///
 /// # Errors
 /// `Unsupported` for a bundle that is not a float BERT, and whatever loading it may bring.
-pub fn quantize(bundle: &Bundle, texts: &[&str], card: &str) -> Result<Bundle> {
-    let float = Float::of(bundle)?;
+pub fn quantize(bundle: &Bundle, texts: &[&str], weights: WeightBits, card: &str) -> Result<Bundle> {
+    let float = Float::of(bundle, weights)?;
     let mut ids = Vec::new();
     if !texts.is_empty() {
         let encoder = DualEncoder::from_bundle(bundle, &EncoderOptions::default())?;
@@ -61,12 +90,17 @@ pub fn quantize(bundle: &Bundle, texts: &[&str], card: &str) -> Result<Bundle> {
 ///
 /// # Errors
 /// `Unsupported` for a bundle that is not a float cross-encoder, and whatever loading it may bring.
-pub fn quantize_labeler(bundle: &Bundle, pairs: &[Pair<'_>], card: &str) -> Result<Bundle> {
+pub fn quantize_labeler(
+    bundle: &Bundle,
+    pairs: &[Pair<'_>],
+    weights: WeightBits,
+    card: &str,
+) -> Result<Bundle> {
     if !is_cross_encoder(bundle)? {
         let what = "quantising a labeler that is no cross-encoder".into();
         return Err(ScorerError::Unsupported { file: LABELER.into(), what });
     }
-    let float = Float::of(bundle)?;
+    let float = Float::of(bundle, weights)?;
     let file = CrossEncoderFile::from_bundle(bundle)?;
     let tokens = file.tokens(bundle, &float.config, None)?;
     let ids = pairs.iter().map(|pair| tokens.encode(pair.query, pair.document));
@@ -98,10 +132,11 @@ fn written(bundle: &Bundle, tensors: &Tensors, card: &str) -> Result<Bundle> {
 struct Float {
     config: BertConfig,
     weights: FloatWeights,
+    bits: WeightBits,
 }
 
 impl Float {
-    fn of(bundle: &Bundle) -> Result<Self> {
+    fn of(bundle: &Bundle, bits: WeightBits) -> Result<Self> {
         let model = bundle.describe()?.model_type;
         if model != "bert" {
             return Err(ScorerError::Unsupported {
@@ -111,13 +146,13 @@ impl Float {
         }
         let config = BertConfig::from_bundle(bundle)?;
         let weights = FloatWeights::read(&config, &Weights::from_bundle(bundle, WEIGHTS)?)?;
-        Ok(Self { config, weights })
+        Ok(Self { config, weights, bits })
     }
 
     /// In 8 bits, evened out over `sequences`; with the second segment for a reader of pairs.
     fn evened_out(&self, sequences: &[Sequence<'_>], pairs: bool) -> Result<Parts> {
         let parts = |smoothing: &[Smoothing]| {
-            let mut parts = self.weights.quantized(&self.config, smoothing);
+            let mut parts = self.weights.quantized(&self.config, smoothing, self.bits);
             if pairs {
                 parts.second_segment.clone_from(&self.weights.second_segment);
             }
@@ -239,14 +274,14 @@ impl FloatWeights {
         })
     }
 
-    fn quantized(&self, config: &BertConfig, smoothing: &[Smoothing]) -> Parts {
-        let (words, word_scales) = quantize_rows(&self.words, config.hidden_size);
+    fn quantized(&self, config: &BertConfig, smoothing: &[Smoothing], bits: WeightBits) -> Parts {
+        let (words, word_scales) = quantize_rows(&self.words, config.hidden_size, EIGHT_BITS);
         let layers = self.layers.iter().zip(smoothing).map(|(layer, smoothing)| Layer {
-            query_key_value: layer.query_key_value.quantized(&smoothing.query_key_value),
-            attention_output: layer.attention_output.quantized(&[]),
+            query_key_value: layer.query_key_value.quantized(&smoothing.query_key_value, bits),
+            attention_output: layer.attention_output.quantized(&[], bits),
             attention_norm: layer.attention_norm.clone(),
-            intermediate: layer.intermediate.quantized(&smoothing.intermediate),
-            output: layer.output.quantized(&[]),
+            intermediate: layer.intermediate.quantized(&smoothing.intermediate, bits),
+            output: layer.output.quantized(&[], bits),
             output_norm: layer.output_norm.clone(),
         });
         Parts {
@@ -262,7 +297,7 @@ impl FloatWeights {
 }
 
 impl FloatLinear {
-    fn quantized(&self, divisors: &[f32]) -> Linear {
+    fn quantized(&self, divisors: &[f32], bits: WeightBits) -> Linear {
         let mut weights = self.weights.clone();
         let mut multipliers = vec![1.0; self.inputs];
         if !divisors.is_empty() {
@@ -271,7 +306,7 @@ impl FloatLinear {
             }
             multipliers = divisors.iter().map(|by| 1.0 / by).collect();
         }
-        let (codes, scales) = quantize_rows(&weights, self.inputs);
+        let (codes, scales) = quantize_rows(&weights, self.inputs, bits.largest_code());
         Linear { codes, scales, bias: self.bias.clone(), multipliers }
     }
 }

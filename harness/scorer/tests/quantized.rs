@@ -13,8 +13,8 @@ use kernels::InstructionSet;
 use scorer::dual_encoder::DualEncoder;
 use scorer::labeler::{EncoderLabeler, OrdinalHead};
 use scorer::{
-    Bundle, Encoder, EncoderOptions, Instructions, Label, Labeler, Pair, Role, ScorerError, load_encoder,
-    quantize,
+    Bundle, Encoder, EncoderOptions, Instructions, Label, Labeler, Pair, Role, ScorerError, WeightBits,
+    load_encoder, quantize,
 };
 
 fn folder(path: &Path) -> Bundle {
@@ -128,7 +128,7 @@ fn one_digest(bundle: &Bundle, pairs: &[(String, String)], mut instructions: Vec
 
 /// Quantised over nothing: the bundle does not depend on how texts are chosen.
 fn tiny_quantized() -> Bundle {
-    quantize(&tiny(), &["cat dinner", "how to fix the dog"], "A card.").unwrap()
+    quantize(&tiny(), &["cat dinner", "how to fix the dog"], WeightBits::Eight, "A card.").unwrap()
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn minilm_has_one_digest_and_stays_close_to_its_floats() {
     let Some(float) = minilm() else { return };
     let pairs = pairs(MINILM_PAIRS);
     let texts: Vec<&str> = pairs.iter().take(60).map(|(_, d)| d.as_str()).collect();
-    let bundle = quantize(&float, &texts, "").unwrap();
+    let bundle = quantize(&float, &texts, WeightBits::Eight, "").unwrap();
     assert!(bundle.to_bytes().len() <= 24_000_000, "{} bytes", bundle.to_bytes().len());
     assert_eq!(one_digest(&bundle, &pairs[2..6], vec![Instructions::Scalar]).len(), 64);
     let found = one_digest(&bundle, &pairs, Vec::new());
@@ -214,13 +214,13 @@ fn the_same_texts_give_the_same_bundle() {
     let description = bundle.describe().unwrap();
     assert_eq!((description.model_type.as_str(), description.dimensions), ("bert_int8", Some(32)));
     assert!(description.bytes < tiny().describe().unwrap().bytes);
-    let other = quantize(&tiny(), &[], "").unwrap();
+    let other = quantize(&tiny(), &[], WeightBits::Eight, "").unwrap();
     assert_ne!(other.digest(), bundle.digest(), "evening out changes the weights");
 }
 
 #[test]
 fn what_cannot_be_quantised_or_run_is_named() {
-    let twice = quantize(&tiny_quantized(), &[], "").unwrap_err();
+    let twice = quantize(&tiny_quantized(), &[], WeightBits::Eight, "").unwrap_err();
     assert_eq!(twice.to_string(), "config.json: quantising \"bert_int8\" is not supported");
     let missing = InstructionSet::ALL.into_iter().find(|set| !set.is_available()).unwrap();
     let options = EncoderOptions { instructions: Instructions::Set(missing), ..EncoderOptions::default() };

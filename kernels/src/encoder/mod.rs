@@ -33,8 +33,12 @@
 //! At most [`MAX_POSITIONS`] tokens a text, [`MAX_HEAD`] elements a head and [`MAX_INPUTS`] inputs of a linear map: up to
 //! there no integer sum can overflow.
 
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod emulated;
 mod math;
 mod packed;
+#[cfg(any(all(test, not(target_arch = "wasm32")), all(target_arch = "wasm32", feature = "relaxed-simd")))]
+mod relaxed;
 mod scalar;
 mod simd;
 #[cfg(test)]
@@ -49,6 +53,12 @@ pub const MAX_POSITIONS: usize = 512;
 pub const MAX_HEAD: usize = 256;
 /// Inputs of a linear map: `65536 x 255 x 127 < 2^31`.
 pub const MAX_INPUTS: usize = 65_536;
+
+/// The largest magnitude of a code of 8 bits.
+pub const EIGHT_BITS: i8 = 127;
+/// The largest magnitude of a code of 7 bits. Where no weight of the linear maps is beyond it, WebAssembly with relaxed vector
+/// instructions takes half as many of them (`relaxed.rs`); the bits are those of every other path.
+pub const SEVEN_BITS: i8 = 63;
 
 /// The sizes of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -147,18 +157,18 @@ impl<'a> Sequence<'a> {
     }
 }
 
-/// Rows of floats as codes: the nearest of 255 steps of a scale per row, which is how weights and word embeddings
-/// become 8 bits. Values are `rows x columns`; the result is as many codes and a scale per row, with
-/// `value = code * scale` up to half a scale.
+/// Rows of floats as codes: the nearest step of a scale per row, under which the largest magnitude is `largest`
+/// ([`EIGHT_BITS`] or [`SEVEN_BITS`]). This is how weights and word embeddings become codes. Values are `rows x columns`;
+/// the result is as many codes and a scale per row, with `value = code * scale` up to half a scale.
 ///
 /// # Panics
 /// When `columns` is 0.
 #[must_use]
-pub fn quantize_rows(values: &[f32], columns: usize) -> (Vec<i8>, Vec<f32>) {
+pub fn quantize_rows(values: &[f32], columns: usize, largest: i8) -> (Vec<i8>, Vec<f32>) {
     let mut codes = Vec::with_capacity(values.len());
     let mut scales = Vec::with_capacity(values.len() / columns);
     for row in values.chunks(columns) {
-        let (inverse, scale) = math::scales(math::largest_magnitude(row), math::CODE_LIMIT);
+        let (inverse, scale) = math::scales(math::largest_magnitude(row), largest.into());
         codes.extend(row.iter().map(|&value| math::round(value * inverse) as i8));
         scales.push(scale);
     }
@@ -362,6 +372,23 @@ impl Weights {
         }
         self.norm.check(width)?;
         self.layers.iter().try_for_each(|layer| layer.check(width, inner))
+    }
+}
+
+impl Weights {
+    /// Whether no weight of a linear map has a larger magnitude.
+    #[cfg(any(
+        all(test, not(target_arch = "wasm32")),
+        all(target_arch = "wasm32", feature = "relaxed-simd")
+    ))]
+    fn are_within(&self, largest: i8) -> bool {
+        let maps = |layer: &Layer| {
+            let Layer { query_key_value, attention_output, intermediate, output, .. } = layer;
+            [query_key_value, attention_output, intermediate, output]
+                .iter()
+                .all(|map| map.codes.iter().all(|code| code.unsigned_abs() <= largest.unsigned_abs()))
+        };
+        self.layers.iter().all(maps)
     }
 }
 

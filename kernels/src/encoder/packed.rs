@@ -8,7 +8,7 @@
 //! Blocks of one are plain rows. Larger ones let a tile read all its codes from one pointer at constant distances, which
 //! WebAssembly has in its loads; a pointer per row would cost it an addition per load.
 
-use super::Linear;
+use super::{Linear, simd};
 
 /// Outputs are filled up to a multiple of this: the widest tile.
 pub(super) const TILE: usize = 32;
@@ -54,7 +54,15 @@ pub(super) trait Product: Copy + 'static {
     unsafe fn splat_codes(codes: *const Self::Code) -> Self::Codes;
     /// Adds to each lane the sum of its group's products.
     unsafe fn add_products(sums: Self::Sums, codes: Self::Codes, weights: Self::Weights) -> Self::Sums;
-    /// Lays [`Product::ROWS`] rows of codes, one after the other, out as a block of the same length.
+    /// Codes of a block behind those of its rows, with what the product wants to know about these.
+    fn notes(_inputs: usize) -> usize {
+        0
+    }
+    /// What the product wants to know about the weights, `outputs x inputs`: as many values for each panel.
+    fn limits(_codes: &[i8], _inputs: usize) -> Vec<i32> {
+        Vec::new()
+    }
+    /// Lays [`Product::ROWS`] rows of codes, one after the other, out as a block, and fills in its notes.
     fn interleave(rows: &[Self::Code], block: &mut [Self::Code]) {
         let stride = rows.len() / Self::ROWS;
         for (row, codes) in rows.chunks_exact(stride).enumerate() {
@@ -64,6 +72,37 @@ pub(super) trait Product: Copy + 'static {
             }
         }
     }
+    /// Products of `blocks` blocks with `P` registers of outputs, whose sums have `sums_stride` from row to row.
+    ///
+    /// # Safety
+    /// Blocks and panels have `groups` groups, `sums` has room for all rows.
+    #[inline(always)]
+    unsafe fn multiply_blocks<const P: usize, const R: usize>(
+        codes: *const Self::Code,
+        blocks: usize,
+        groups: usize,
+        tile: Tile<'_, Self>,
+        sums: *mut i32,
+        sums_stride: usize,
+    ) {
+        let (panels, start) = (tile.panels.as_ptr(), tile.start.as_ptr());
+        // SAFETY: by this function's contract.
+        unsafe {
+            simd::multiply_blocks::<Self, P, R>(codes, blocks, groups, panels, start, sums, sums_stride)
+        }
+    }
+}
+
+/// The outputs that are multiplied with at once.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a, D: Product> {
+    /// From their first panel on.
+    pub(super) panels: &'a [D::Weight],
+    /// What their sums start from.
+    pub(super) start: &'a [i32],
+    /// From those of their first panel on.
+    #[cfg_attr(not(any(test, feature = "relaxed-simd")), allow(dead_code))] // only relaxed.rs has some
+    pub(super) limits: &'a [i32],
 }
 
 /// Values that start on a cache line, so that no register straddles two.
@@ -110,12 +149,16 @@ pub(super) struct PackedLinear<D: Product> {
     pub(super) panels: Aligned<D::Weight>,
     /// What a sum starts from: takes back what [`Product::OFFSET`] adds. Filled up.
     pub(super) start: Vec<i32>,
+    /// What [`Product::limits`] says, panel after panel.
+    pub(super) limits: Vec<i32>,
     /// Filled up with zeros.
     pub(super) scales: Vec<f32>,
     /// Filled up with zeros.
     pub(super) bias: Vec<f32>,
     /// As they are.
     pub(super) multipliers: Vec<f32>,
+    /// Not filled up.
+    pub(super) outputs: usize,
 }
 
 impl<D: Product> PackedLinear<D> {
@@ -123,6 +166,7 @@ impl<D: Product> PackedLinear<D> {
         let (inputs, outputs) = (linear.multipliers.len(), linear.bias.len());
         let (groups, padded) = (inputs.div_ceil(D::GROUP), outputs.next_multiple_of(TILE));
         let mut panels = Aligned::<D::Weight>::zeros(padded * groups * D::GROUP);
+        panels.fill(D::weight(0));
         let mut start = vec![0; padded];
         for (output, row) in linear.codes.chunks_exact(inputs).enumerate() {
             for (input, &weight) in row.iter().enumerate() {
@@ -136,7 +180,19 @@ impl<D: Product> PackedLinear<D> {
             values
         };
         let (scales, bias) = (fill(&linear.scales), fill(&linear.bias));
-        PackedLinear { panels, start, scales, bias, multipliers: linear.multipliers.clone() }
+        let limits = D::limits(&linear.codes, inputs);
+        let multipliers = linear.multipliers.clone();
+        PackedLinear { panels, start, limits, scales, bias, multipliers, outputs }
+    }
+
+    /// What is multiplied with at once for the outputs from `first` on, `count` of them.
+    pub(super) fn tile(&self, first: usize, count: usize) -> Tile<'_, D> {
+        let limits = self.limits.len() / self.outputs.div_ceil(D::PANEL);
+        Tile {
+            panels: &self.panels[first * self.groups() * D::GROUP..],
+            start: &self.start[first..first + count],
+            limits: &self.limits[first / D::PANEL * limits..],
+        }
     }
 
     pub(super) fn inputs(&self) -> usize {
@@ -156,23 +212,28 @@ pub(super) fn place<D: Product>(output: usize, input: usize, groups: usize) -> u
         + input % D::GROUP
 }
 
-/// Room for the codes of that many rows.
+/// Room for the codes of that many rows, in whole blocks with their notes.
 pub(super) fn codes_of<D: Product>(rows: usize, inputs: usize) -> usize {
-    rows.next_multiple_of(D::ROWS) * inputs.next_multiple_of(D::GROUP)
+    rows.div_ceil(D::ROWS) * (line_of::<D>(inputs) * D::ROWS + D::notes(inputs))
+}
+
+/// Codes of a row in whole groups.
+pub(super) fn line_of<D: Product>(inputs: usize) -> usize {
+    inputs.next_multiple_of(D::GROUP)
 }
 
 /// Plain Rust, four sums at a time, in blocks of rows: for targets without instructions of their own here, and on every
 /// machine in the tests.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(super) struct Portable<const PANEL: usize, const ROWS: usize>;
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-impl Product for Portable {
+impl<const PANEL: usize, const ROWS: usize> Product for Portable<PANEL, ROWS> {
     const LANES: usize = 4;
     const GROUP: usize = 2;
-    const PANEL: usize = 16;
-    const ROWS: usize = 2;
+    const PANEL: usize = PANEL;
+    const ROWS: usize = ROWS;
     const OFFSET: i32 = 0;
     type Code = i16;
     type Weight = i16;

@@ -10,7 +10,9 @@
 use super::math;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use super::packed::Portable;
-use super::packed::{Aligned, PackedLinear, Product, TILE, codes_of, place};
+use super::packed::{Aligned, PackedLinear, Product, TILE, Tile, codes_of, line_of, place};
+#[cfg(any(test, all(target_arch = "wasm32", feature = "relaxed-simd")))]
+use super::relaxed;
 use super::{Layer, Look, Norm, Sequence, Shape, Site, Weights};
 #[cfg(target_arch = "x86_64")]
 use crate::amx::{Step, TILE_GROUPS, TILE_ROWS, Tiles};
@@ -44,7 +46,9 @@ pub(super) fn lay_out(weights: &Weights, set: InstructionSet) -> Box<dyn Forward
         InstructionSet::Avx512Amx => Box::new(Packed::<Avx512Amx>::new(weights)),
         #[cfg(target_arch = "aarch64")]
         InstructionSet::Neon => Box::new(Packed::<Neon>::new(weights)),
-        // The only set there is.
+        // The only set there is; relaxed or not, the module says.
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+        _ if weights.are_within(relaxed::MOST) => Box::new(Packed::<Relaxed>::new(weights)),
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         _ => Box::new(Packed::<Simd128>::new(weights)),
         #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
@@ -57,6 +61,22 @@ pub(super) fn lay_out(weights: &Weights, set: InstructionSet) -> Box<dyn Forward
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 pub(super) fn portable(weights: &Weights) -> Box<dyn Forward> {
     Box::new(Packed::<Baseline>::new(weights))
+}
+
+/// The relaxed instructions of WebAssembly, emulated, for weights within [`relaxed::MOST`]: `fused` as on processors that
+/// add products of bytes to 32-bit sums at once.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+pub(super) fn emulated(weights: &Weights, fused: bool) -> Box<dyn Forward> {
+    let mut packed = Packed::<Relaxed>::new(weights);
+    if fused {
+        for layer in &mut packed.layers {
+            let PackedLayer { query_key_value, attention_output, intermediate, output, .. } = layer;
+            for linear in [query_key_value, attention_output, intermediate, output] {
+                linear.limits.clear();
+            }
+        }
+    }
+    Box::new(packed)
 }
 
 /// The routines of the forward path, compiled for one instruction set.
@@ -155,15 +175,13 @@ macro_rules! machine {
                 sums: &mut [i32],
                 stride: usize,
             ) {
-                let start = [0; TILE];
                 for first in (0..columns).step_by($p * <$pairs as Product>::LANES) {
                     let panels = &panels[first * 2 * rows.groups..];
+                    let tile = Tile { panels, start: &[0; TILE], limits: &[] };
                     let sums = &mut sums[first..];
                     // SAFETY: the instruction set is there and the buffers are large enough, by the trait's contract.
                     unsafe {
-                        multiply_rows::<$pairs, $p, $r>(
-                            rows.codes, rows.count, rows.groups, panels, &start, sums, stride,
-                        );
+                        multiply_rows::<$pairs, $p, $r>(rows.codes, rows.count, rows.groups, tile, sums, stride);
                     }
                 }
             }
@@ -190,7 +208,7 @@ macro_rules! machine {
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 machine!(
     /// Whatever the target has without asking.
-    Baseline, Portable, Portable, 4 x 2, linear_body
+    Baseline, Portable<16, 2>, Portable<16, 2>, 4 x 2, linear_body
 );
 #[cfg(target_arch = "x86_64")]
 use super::packed::x86;
@@ -227,6 +245,17 @@ use super::packed::wasm;
 machine!(
     /// WebAssembly.
     Simd128, wasm::Simd128Pairs, wasm::Simd128Pairs, 2 x 4, linear_body, "simd128"
+);
+
+#[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+machine!(
+    /// WebAssembly with relaxed vector instructions.
+    Relaxed, relaxed::RelaxedQuads, wasm::Simd128Pairs, 2 x 4, linear_body, "simd128,relaxed-simd"
+);
+#[cfg(all(test, not(target_arch = "wasm32")))]
+machine!(
+    /// The same, emulated.
+    Relaxed, relaxed::RelaxedQuads, Portable<8, 4>, 2 x 4, linear_body
 );
 
 /// 16-bit codes of `count` rows of `groups` pairs.
@@ -309,8 +338,11 @@ impl<M: Machine> Packed<M> {
         let Shape { width, inner, .. } = self.shape;
         let rows = tokens.min(INNER_ROWS);
         let codes = codes_of::<M::Linear>(tokens, width).max(codes_of::<M::Linear>(rows, inner));
-        let lines =
-            if <M::Linear as Product>::ROWS == 1 { 0 } else { codes_of::<M::Linear>(1, width.max(inner)) };
+        let lines = if <M::Linear as Product>::ROWS == 1 {
+            0
+        } else {
+            <M::Linear as Product>::ROWS * line_of::<M::Linear>(width.max(inner))
+        };
         Scratch {
             quantized: Quantized {
                 codes: Aligned::zeros(codes),
@@ -463,7 +495,7 @@ fn quantize<D: Product>(
     let blocks = codes.chunks_exact_mut(codes_of::<D>(1, width));
     for ((rows, scales), block) in rows.chunks(D::ROWS * width).zip(scales.chunks_mut(D::ROWS)).zip(blocks) {
         let mut rows = rows.chunks_exact(width).zip(scales);
-        write_block::<D>(block, lines, |codes| {
+        write_block::<D>(block, lines, line_of::<D>(width), |codes| {
             let Some((row, row_scale)) = rows.next() else { return };
             let (inverse, scale) = math::scales(largest_scaled(row, multipliers), math::CODE_LIMIT);
             for ((code, x), by) in codes.iter_mut().zip(row).zip(multipliers) {
@@ -474,19 +506,20 @@ fn quantize<D: Product>(
     }
 }
 
-/// Has `write` fill the rows of a block of codes in turn: in their place where blocks are rows, else in `lines`, as long
-/// as a block at least. Codes that fill up a last group keep whatever they were: their weights are zero.
+/// Has `write` fill the rows of a block of codes, each of `length`, in turn: in their place where blocks are rows, else in
+/// `lines`, which has room for them. Codes that fill up a last group keep whatever they were: their weights are zero.
 #[inline(always)]
 fn write_block<D: Product>(
     block: &mut [D::Code],
     lines: &mut [D::Code],
+    length: usize,
     mut write: impl FnMut(&mut [D::Code]),
 ) {
     if D::ROWS == 1 {
         return write(block);
     }
-    let lines = &mut lines[..block.len()];
-    lines.chunks_exact_mut(block.len() / D::ROWS).for_each(write);
+    let lines = &mut lines[..D::ROWS * length];
+    lines.chunks_exact_mut(length).for_each(write);
     D::interleave(lines, block);
 }
 
@@ -553,16 +586,15 @@ unsafe fn linear_body<D: Product, const P: usize, const R: usize, const GELU: bo
     let mut sums = Sums([0; MAX_ROWS * TILE]);
     let step = if D::ROWS == 1 { R } else { MAX_ROWS * TILE / tile };
     for first in (0..columns).step_by(tile) {
-        let panels = &linear.panels[first * stride..];
-        let start = &linear.start[first..first + tile];
+        let outputs_of_tile = linear.tile(first, tile);
         let scales = &linear.scales[first..first + tile];
         let bias = &linear.bias[first..first + tile];
         let used = tile.min(columns - first);
         for row in (0..rows).step_by(step) {
             let count = step.min(rows - row);
-            let codes = &codes[row * stride..][..codes_of::<D>(count, stride)];
+            let codes = &codes[codes_of::<D>(row, stride)..][..codes_of::<D>(count, stride)];
             // SAFETY: the instruction set is there; codes, panels and sums were just cut to size.
-            unsafe { multiply_rows::<D, P, R>(codes, count, groups, panels, start, &mut sums.0, tile) };
+            unsafe { multiply_rows::<D, P, R>(codes, count, groups, outputs_of_tile, &mut sums.0, tile) };
             let outputs = outputs[row * columns..].chunks_exact_mut(columns);
             let rows = sums.0.chunks_exact(tile).zip(&row_scales[row..row + count]).zip(outputs);
             for ((sums, row_scale), outputs) in rows {
@@ -690,28 +722,27 @@ fn finish<const GELU: bool, const WHOLE: bool>(
 /// compiled.
 ///
 /// # Safety
-/// The instruction set of `D` is available; `codes` holds `count` rows of `groups` groups in whole blocks, `panels` as many
-/// groups of `P x LANES` outputs, `start` a value for each of these and `sums` `count` rows of `sums_stride` (in whole
+/// The instruction set of `D` is available; `codes` holds `count` rows of `groups` groups in whole blocks, `tile.panels` as many
+/// groups of `P x LANES` outputs, `tile.start` a value for each of these and `sums` `count` rows of `sums_stride` (in whole
 /// blocks).
 #[inline(always)]
 unsafe fn multiply_rows<D: Product, const P: usize, const R: usize>(
     codes: &[D::Code],
     count: usize,
     groups: usize,
-    panels: &[D::Weight],
-    start: &[i32],
+    tile: Tile<'_, D>,
     sums: &mut [i32],
     sums_stride: usize,
 ) {
     const { assert!((D::ROWS == 1 || D::ROWS == R) && (P * D::LANES).is_multiple_of(D::PANEL)) };
     let stride = groups * D::GROUP;
-    let (codes, panels) = (codes.as_ptr(), panels.as_ptr());
-    let (start, sums) = (start.as_ptr(), sums.as_mut_ptr());
+    let (codes, sums) = (codes.as_ptr(), sums.as_mut_ptr());
+    let (panels, start) = (tile.panels.as_ptr(), tile.start.as_ptr());
     // SAFETY: by this function's contract.
     unsafe {
         if D::ROWS == R {
             let blocks = count.div_ceil(R);
-            return multiply_blocks::<D, P, R>(codes, blocks, groups, panels, start, sums, sums_stride);
+            return D::multiply_blocks::<P, R>(codes, blocks, groups, tile, sums, sums_stride);
         }
         if count == R {
             return multiply::<D, P, R>(codes, stride, groups, panels, start, sums, sums_stride);
@@ -740,7 +771,7 @@ unsafe fn multiply_rows<D: Product, const P: usize, const R: usize>(
 /// # Safety
 /// As [`multiply_rows`], with `blocks` blocks of `R` rows.
 #[cfg_attr(target_arch = "wasm32", inline(never))]
-unsafe fn multiply_blocks<D: Product, const P: usize, const R: usize>(
+pub(super) unsafe fn multiply_blocks<D: Product, const P: usize, const R: usize>(
     codes: *const D::Code,
     blocks: usize,
     groups: usize,
@@ -1020,7 +1051,7 @@ fn query_codes<D: Product<Code = i16>>(
     let blocks = codes.chunks_exact_mut(codes_of::<D>(1, size)).zip(scales.chunks_mut(D::ROWS));
     for (rows, (block, scales)) in queries.chunks(D::ROWS * 3 * width).zip(blocks) {
         let mut rows = rows.chunks_exact(3 * width).zip(scales);
-        write_block::<D>(block, lines, |codes| {
+        write_block::<D>(block, lines, line_of::<D>(size), |codes| {
             let Some((row, scale)) = rows.next() else { return };
             let query = &row[at..][..size];
             let (inverse, query_scale) = math::scales(math::largest_magnitude(query), math::KEY_LIMIT);
@@ -1054,7 +1085,7 @@ fn weigh<D: Product<Code = i16>>(head: &mut Head, scales: &[f32], value_scale: f
     let rows = scales.iter().zip(head.logits.chunks_exact(padded));
     let mut rows = rows.zip(&mut head.weights);
     for block in head.probabilities.chunks_exact_mut(D::ROWS * pairs).take(scales.len().div_ceil(D::ROWS)) {
-        write_block::<D>(block, &mut head.lines, |codes| {
+        write_block::<D>(block, &mut head.lines, pairs, |codes| {
             let Some(((scale, logits), weight)) = rows.next() else { return };
             codes[pairs - 1] = 0;
             let total = probabilities(&logits[..tokens], *scale, &mut codes[..tokens]);
@@ -1063,10 +1094,24 @@ fn weigh<D: Product<Code = i16>>(head: &mut Head, scales: &[f32], value_scale: f
     }
 }
 
+/// The largest, by lanes: as one loop it would be a call, one logit after the other, in WebAssembly.
+#[inline(always)]
+fn largest_logit(logits: &[i32]) -> i32 {
+    let (whole, rest) = logits.as_chunks::<{ math::LANES }>();
+    let mut lanes = [i32::MIN; math::LANES];
+    for chunk in whole {
+        for (most, &logit) in lanes.iter_mut().zip(chunk) {
+            *most = (*most).max(logit);
+        }
+    }
+    let rest = rest.iter().fold(i32::MIN, |most, &logit| most.max(logit));
+    lanes.into_iter().fold(rest, i32::max)
+}
+
 /// Softmax in codes; their sum.
 #[inline(always)]
 fn probabilities(logits: &[i32], scale: f32, codes: &mut [i16]) -> i32 {
-    let largest = logits.iter().fold(i32::MIN, |most, &logit| most.max(logit));
+    let largest = largest_logit(logits);
     let mut total = 0;
     for (code, logit) in codes.iter_mut().zip(logits) {
         let probability = math::probability_code((logit - largest) as f32 * scale);

@@ -17,9 +17,9 @@ fn floats(seed: u64, count: usize, scale: f32) -> Vec<f32> {
     (0..count).map(|place| noise(seed, place) * scale).collect()
 }
 
-fn linear(seed: u64, inputs: usize, outputs: usize) -> Linear {
+fn linear(seed: u64, inputs: usize, outputs: usize, largest: i8) -> Linear {
     let values = floats(seed, inputs * outputs, 1.7 / (inputs as f32).sqrt());
-    let (codes, scales) = quantize_rows(&values, inputs);
+    let (codes, scales) = quantize_rows(&values, inputs, largest);
     let multipliers = (0..inputs).map(|place| 1.0 + 0.5 * noise(seed + 1, place)).collect();
     Linear { codes, scales, bias: floats(seed + 2, outputs, 0.3), multipliers }
 }
@@ -30,14 +30,19 @@ fn norm(seed: u64, width: usize) -> Norm {
 }
 
 fn weights(shape: Shape, layers: usize) -> Weights {
+    weights_of(shape, layers, EIGHT_BITS)
+}
+
+/// The same with linear maps whose codes go up to `largest`.
+fn weights_of(shape: Shape, layers: usize, largest: i8) -> Weights {
     let Shape { vocabulary, positions, width, inner, .. } = shape;
-    let (words, word_scales) = quantize_rows(&floats(1, vocabulary * width, 1.0), width);
+    let (words, word_scales) = quantize_rows(&floats(1, vocabulary * width, 1.0), width, EIGHT_BITS);
     let layer = |index: u64| Layer {
-        query_key_value: linear(100 * index + 10, width, 3 * width),
-        attention_output: linear(100 * index + 20, width, width),
+        query_key_value: linear(100 * index + 10, width, 3 * width, largest),
+        attention_output: linear(100 * index + 20, width, width, largest),
         attention_norm: norm(100 * index + 30, width),
-        intermediate: linear(100 * index + 40, width, inner),
-        output: linear(100 * index + 50, inner, width),
+        intermediate: linear(100 * index + 40, width, inner, largest),
+        output: linear(100 * index + 50, inner, width, largest),
         output_norm: norm(100 * index + 60, width),
     };
     Weights {
@@ -70,6 +75,13 @@ fn engines(weights: &Weights) -> Vec<(String, Encoder)> {
     for set in InstructionSet::all_available() {
         engines.push((set.to_string(), Encoder::on(weights.clone(), Some(set)).unwrap()));
     }
+    if weights.are_within(relaxed::MOST) {
+        for fused in [false, true] {
+            let engine = Engine::Vector(simd::emulated(weights, fused));
+            let name = format!("emulated relaxed wasm, fused: {fused}");
+            engines.push((name, Encoder { shape: weights.shape, has_second_segment: true, engine }));
+        }
+    }
     engines
 }
 
@@ -93,8 +105,8 @@ fn shapes() -> Vec<Shape> {
 
 #[test]
 fn every_device_gives_the_bits_of_the_definition() {
-    for shape in shapes() {
-        let weights = weights(shape, 2);
+    let widths = |shape| [EIGHT_BITS, SEVEN_BITS].map(|largest| (shape, weights_of(shape, 2, largest)));
+    for (shape, weights) in shapes().into_iter().flat_map(widths) {
         let lengths: &[usize] =
             if shape.width > 100 || cfg!(miri) { &[1, 13, 5] } else { &[1, 2, 13, 24, 31, 33, 130, 12, 257] };
         let texts: Vec<Vec<u32>> = lengths.iter().map(|&length| ids(length as u64, length)).collect();
@@ -112,7 +124,7 @@ fn every_device_gives_the_bits_of_the_definition() {
 #[test]
 fn pairs_have_the_bits_of_the_definition_on_every_device() {
     for shape in shapes() {
-        let weights = weights(shape, 2);
+        let weights = weights_of(shape, 2, SEVEN_BITS);
         let texts: Vec<Vec<u32>> = [1, 5, 13, 31, 33].map(|length| ids(length as u64, length)).into();
         let seconds = [0, 2, 13, 1, 17];
         let pairs: Vec<Sequence> =
@@ -130,7 +142,7 @@ fn pairs_have_the_bits_of_the_definition_on_every_device() {
 
 #[test]
 fn neighbours_order_and_chunks_do_not_matter() {
-    let weights = weights(shape(32, 4, 64), 2);
+    let weights = weights_of(shape(32, 4, 64), 2, SEVEN_BITS);
     let texts: Vec<Vec<u32>> = (1..40).map(|length| ids(length as u64, length * 7 % 150 + 1)).collect();
     let packed: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     for (name, engine) in engines(&weights) {
@@ -144,10 +156,16 @@ fn neighbours_order_and_chunks_do_not_matter() {
 /// All rows zero, one logit far above the others, and weights of one sign: the ends of every scale.
 #[test]
 fn extreme_values_keep_their_bits_and_stay_finite() {
-    let mut weights = weights(shape(32, 4, 64), 2);
-    weights.layers[0].query_key_value.codes.iter_mut().for_each(|code| *code = 127);
+    for largest in [EIGHT_BITS, SEVEN_BITS] {
+        extreme_values(largest);
+    }
+}
+
+fn extreme_values(largest: i8) {
+    let mut weights = weights_of(shape(32, 4, 64), 2, largest);
+    weights.layers[0].query_key_value.codes.iter_mut().for_each(|code| *code = largest);
     weights.layers[0].query_key_value.bias.iter_mut().for_each(|bias| *bias = 100.0);
-    weights.layers[1].query_key_value.codes.iter_mut().for_each(|code| *code = -127);
+    weights.layers[1].query_key_value.codes.iter_mut().for_each(|code| *code = -largest);
     weights.layers[1].intermediate.bias.iter_mut().for_each(|bias| *bias = -1e6);
     weights.norm.gain.iter_mut().for_each(|gain| *gain = 0.0);
     weights.norm.bias.iter_mut().for_each(|bias| *bias = 0.0);
@@ -158,6 +176,97 @@ fn extreme_values_keep_their_bits_and_stay_finite() {
     for (name, engine) in &engines {
         assert_eq!(bits(&engine.forward(&[&text]).unwrap()), bits(&expected), "{name}");
     }
+}
+
+/// Sums of products of every size of codes and weights, over every remainder of segments, groups and blocks: those that
+/// stay within 16 bits, those that do not, and those on the bound.
+#[test]
+fn relaxed_products_are_exact() {
+    use packed::{Aligned, PackedLinear, Product, codes_of};
+    use relaxed::RelaxedQuads as Quads;
+    let (mut within, mut beyond) = (0, 0);
+    let inputs = if cfg!(miri) { vec![70] } else { vec![1, 4, 7, 47, 48, 49, 200, 384] };
+    for (inputs, (most, largest)) in inputs
+        .iter()
+        .flat_map(|&inputs| [(127, 63), (127, 3), (9, 63), (60, 30), (1, 1)].map(|sizes| (inputs, sizes)))
+    {
+        let (rows, outputs) = (5, 11);
+        let draw = |seed, count, most: i8| -> Vec<i8> {
+            (0..count)
+                .map(|place| (noise(seed, place) * 1.5 * f32::from(most)) as i8)
+                .map(|x| x.clamp(-most, most))
+                .collect()
+        };
+        let (codes, weights) = (draw(1, rows * inputs, most), draw(2, outputs * inputs, largest));
+        let linear = Linear {
+            codes: weights.clone(),
+            scales: vec![1.0; outputs],
+            bias: vec![0.0; outputs],
+            multipliers: vec![1.0; inputs],
+        };
+        let mut packed = PackedLinear::<Quads>::new(&linear);
+        let line = packed::line_of::<Quads>(inputs);
+        let mut blocks = Aligned::zeros(codes_of::<Quads>(rows, inputs));
+        for (rows, block) in
+            codes.chunks(4 * inputs).zip(blocks.chunks_exact_mut(codes_of::<Quads>(1, inputs)))
+        {
+            // What fills up a last group counts for nothing, whatever it is.
+            let mut lines = vec![-77; 4 * line];
+            for (to, row) in lines.chunks_exact_mut(line).zip(rows.chunks_exact(inputs)) {
+                to[..inputs].copy_from_slice(row);
+            }
+            Quads::interleave(&lines, block);
+        }
+        for fused in [false, true] {
+            if fused {
+                packed.limits.clear();
+            }
+            for first in (0..outputs).step_by(8) {
+                let mut sums = [1; 8 * 8];
+                // SAFETY: two blocks of four rows, and room for the sums of eight rows.
+                unsafe {
+                    let tile = packed.tile(first, 8);
+                    Quads::multiply_blocks::<2, 4>(
+                        blocks.as_ptr(),
+                        2,
+                        packed.groups(),
+                        tile,
+                        sums.as_mut_ptr(),
+                        8,
+                    );
+                }
+                for (row, output) in
+                    (0..rows).flat_map(|row| (first..outputs.min(first + 8)).map(move |o| (row, o)))
+                {
+                    let (a, w) = (&codes[row * inputs..][..inputs], &weights[output * inputs..][..inputs]);
+                    let expected: i32 = a.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
+                    assert_eq!(
+                        sums[row * 8 + output - first],
+                        expected,
+                        "{inputs} inputs, {most}, {largest}, {fused}"
+                    );
+                }
+            }
+        }
+        let squares = |codes: &[i8]| codes.iter().map(|&a| i32::from(a) * i32::from(a)).sum::<i32>();
+        for limits in relaxed::limits(&weights, inputs).iter().take(1) {
+            let fits = codes.chunks_exact(inputs).all(|row| squares(&row[..inputs.min(48)]) <= *limits);
+            *(if fits { &mut within } else { &mut beyond }) += 1;
+        }
+    }
+    assert!(cfg!(miri) || (within > 5 && beyond > 5), "{within} within 16 bits, {beyond} beyond");
+}
+
+/// The bound by hand: 48 weights of 63, 24 in a lane, bear codes whose squares sum to (32767 / (63 sqrt 24))^2.
+#[test]
+fn limits_of_relaxed_sums() {
+    assert_eq!(relaxed::limits(&[63; 48], 48), [32767 * 32767 / (24 * 63 * 63)]);
+    assert_eq!(relaxed::limits(&[0; 49], 49), [32767 * 32767; 2]);
+    // Lanes take pairs by turns: 1, 1, 3, 3 has squares of 2 and 18, and the second panel is its own.
+    let mut rows = vec![0; 9 * 4];
+    rows[..4].copy_from_slice(&[1, 1, 3, 3]);
+    rows[8 * 4..].copy_from_slice(&[5, 0, 0, 0]);
+    assert_eq!(relaxed::limits(&rows, 4), [32767 * 32767 / 18, 32767 * 32767 / 25]);
 }
 
 /// The same transformer in f64 with the same weights and nothing quantised.
@@ -260,11 +369,11 @@ fn the_vectors_are_those_of_a_plain_transformer_up_to_quantisation() {
 #[test]
 fn quantised_rows_are_within_half_a_step() {
     let values = [0.0, 0.0, 0.0, 1.0, -2.0, 0.5, 1e-38, 0.0, -1e-38];
-    let (codes, scales) = quantize_rows(&values, 3);
+    let (codes, scales) = quantize_rows(&values, 3, EIGHT_BITS);
     assert_eq!(codes, [0, 0, 0, 64, -127, 32, 0, 0, 0]);
     assert_eq!(scales, [0.0, 2.0 / 127.0, 0.0]);
     let values = floats(9, 1000, 3.0);
-    let (codes, scales) = quantize_rows(&values, 40);
+    let (codes, scales) = quantize_rows(&values, 40, EIGHT_BITS);
     for (place, (value, &code)) in values.iter().zip(&codes).enumerate() {
         let scale = scales[place / 40];
         assert!((value - f32::from(code) * scale).abs() <= scale * 0.500_01);

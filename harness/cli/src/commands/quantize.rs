@@ -7,7 +7,7 @@ use clap::Args;
 use datasets::{Collection, Document};
 use relevance::evaluation::{EvaluationOptions, Evaluator};
 use relevance::parse_measures;
-use scorer::{Bundle, EncoderOptions, Role, load_encoder};
+use scorer::{Bundle, EncoderOptions, Role, WeightBits, load_encoder};
 use serde::Serialize;
 use serde_json::json;
 
@@ -38,9 +38,20 @@ pub struct Quantize {
     /// [default: the embedded sample's]
     #[arg(long, value_name = "FILE")]
     pub(super) texts: Option<PathBuf>,
+    /// Bits of a weight: 8, or 7, which browsers multiply faster and other devices as fast
+    #[arg(long, value_name = "7|8", default_value = "8", value_parser = weight_bits)]
+    pub(super) weight_bits: WeightBits,
     /// A collection on which the loss is measured; may be repeated [default: sample]
     #[arg(long = "on", value_name = "NAME|DIR")]
     pub(super) collections: Vec<String>,
+}
+
+fn weight_bits(text: &str) -> Result<WeightBits, String> {
+    match text {
+        "7" => Ok(WeightBits::Seven),
+        "8" => Ok(WeightBits::Eight),
+        _ => Err("expected 7 or 8".to_owned()),
+    }
 }
 
 /// What 8 bits cost on one collection.
@@ -65,7 +76,7 @@ pub fn run(command: &Quantize, options: &Options) -> anyhow::Result<Finished> {
     let texts = calibration_texts(command)?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     progress::say(options, format!("quantising {}, evened out over {} texts", command.bundle, texts.len()));
-    let bundle = scorer::quantize(&float, &texts, "")?;
+    let bundle = scorer::quantize(&float, &texts, command.weight_bits, "")?;
     let models = (model(&float)?, model(&bundle)?);
     let losses = command.measured_on().into_iter().map(|name| {
         let collection = collections::open(&name, None, options.memory)?;
@@ -106,6 +117,7 @@ impl Quantize {
             "file": self.out,
             "bytes": bytes.len(),
             "digest": bundle.digest(),
+            "weight_bits": self.weight_bits.count(),
             "losses": losses,
         });
         Ok(Report { tables: vec![written, cost], json, lines: Vec::new() }.into())
@@ -215,7 +227,7 @@ fn card(command: &Quantize, float: &Bundle, texts: &[&str], losses: &[Loss]) -> 
     };
     let mut card = format!(
         "# {name} in 8 bits\n\n\
-         Made by `graded model quantize` from {name}, blake3 {float}. Weights: 8 bits, one scale per output; word\n\
+         Made by `graded model quantize` from {name}, blake3 {float}. Weights: {bits} bits, one scale per output; word\n\
          embeddings: 8 bits, one scale per word; activations: 8 bits, one scale per token, found while encoding;\n\
          attention in 10 to 12 bits. Activations behind layer norms are evened out (SmoothQuant, alpha 1/2) over\n\
          {count} {source}, blake3 {digest}.\n\n\
@@ -223,6 +235,7 @@ fn card(command: &Quantize, float: &Bundle, texts: &[&str], losses: &[Loss]) -> 
          |---|---|---|---|---|---|---|\n",
         name = command.bundle,
         float = float.digest(),
+        bits = command.weight_bits.count(),
         count = texts.len(),
     );
     for loss in losses {

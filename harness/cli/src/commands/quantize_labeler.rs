@@ -33,14 +33,14 @@ pub fn run(command: &Quantize, float: &Bundle, options: &Options) -> anyhow::Res
     let texts = calibration_pairs(command, options)?;
     let pairs: Vec<Pair> = texts.iter().map(|(query, document)| Pair { query, document }).collect();
     progress::say(options, format!("quantising {}, evened out over {} pairs", command.bundle, pairs.len()));
-    let bundle = quantize_labeler(float, &pairs, "")?;
+    let bundle = quantize_labeler(float, &pairs, command.weight_bits, "")?;
     let load = |bundle: &Bundle| load_labeler(bundle, &EncoderOptions::default());
     let labelers = (load(float)?, load(&bundle)?);
     let names = command.measured_on();
     let losses = names.iter().map(|name| loss(name, labelers.0.as_ref(), labelers.1.as_ref(), options));
     let losses = losses.collect::<anyhow::Result<Vec<_>>>()?;
     let card = card(command, float, pairs.len(), &losses);
-    let bundle = quantize_labeler(float, &pairs, &card)?;
+    let bundle = quantize_labeler(float, &pairs, command.weight_bits, &card)?;
     command.write(&bundle, &losses, loss_table(&losses))
 }
 
@@ -111,7 +111,7 @@ fn card(command: &Quantize, float: &Bundle, pairs: usize, losses: &[Loss]) -> St
     };
     let mut card = format!(
         "# {name} in 8 bits\n\n\
-         Made by `graded model quantize` from {name}, blake3 {float}. Weights: 8 bits, one scale per output; word\n\
+         Made by `graded model quantize` from {name}, blake3 {float}. Weights: {bits} bits, one scale per output; word\n\
          embeddings: 8 bits, one scale per word; activations: 8 bits, one scale per token, found while encoding;\n\
          attention in 10 to 12 bits; the head in floats. Activations behind layer norms are evened out (SmoothQuant,\n\
          alpha 1/2) over {pairs} {source}.\n\n\
@@ -119,6 +119,7 @@ fn card(command: &Quantize, float: &Bundle, pairs: usize, losses: &[Loss]) -> St
          |---|---|---|---|---|---|\n",
         name = command.bundle,
         float = float.digest(),
+        bits = command.weight_bits.count(),
     );
     let four = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.4}"));
     for loss in losses {

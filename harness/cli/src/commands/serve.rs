@@ -30,7 +30,7 @@ pub struct Command {
 }
 
 /// The page's files and their types: what `wasm/build` writes into `target/wasm/page`.
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 18] = [
     ("index.html", "text/html; charset=utf-8"),
     ("page.css", "text/css; charset=utf-8"),
     ("page.js", "text/javascript; charset=utf-8"),
@@ -39,10 +39,12 @@ const FILES: [(&str, &str); 16] = [
     ("client.js", "text/javascript; charset=utf-8"),
     ("worker.js", "text/javascript; charset=utf-8"),
     ("load.js", "text/javascript; charset=utf-8"),
+    ("engine.js", "text/javascript; charset=utf-8"),
     ("pool.js", "text/javascript; charset=utf-8"),
     ("pool-web.js", "text/javascript; charset=utf-8"),
     ("wasm.js", "text/javascript; charset=utf-8"),
     ("wasm_bg.wasm", "application/wasm"),
+    ("wasm_relaxed_bg.wasm", "application/wasm"),
     ("embedded.bundle", "application/octet-stream"),
     ("sample/corpus.jsonl", "application/octet-stream"),
     ("sample/queries.jsonl", "application/octet-stream"),
