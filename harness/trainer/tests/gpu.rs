@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use kernels::Matrix;
+use kernels::{Device, Matrix};
 use scorer::pooling::Pooling;
 use scorer::{Bundle, Role};
 use serde_json::json;
@@ -73,14 +73,18 @@ fn batch(model: &Model) -> TokenBatch<Targets> {
 }
 
 fn infonce(vectors: Vectors<'_>, targets: &Targets) -> Result<Slopes, String> {
-    let loss: Loss = serde_json::from_value(json!({"name": "infonce", "temperature": 0.2})).unwrap();
+    slopes("infonce", Device::auto(), vectors, targets)
+}
+
+fn slopes(name: &str, device: Device, vectors: Vectors<'_>, targets: &Targets) -> Result<Slopes, String> {
+    let loss: Loss = serde_json::from_value(json!({"name": name, "temperature": 0.2})).unwrap();
     let (q, d, width) = (vectors.queries, vectors.documents, vectors.width);
     let embeddings = Embeddings {
         queries: Matrix::new("queries", q, q.len() / width, width).unwrap(),
         documents: Matrix::new("documents", d, d.len() / width, width).unwrap(),
     };
     let found = loss
-        .gradients(embeddings, targets, &loss.starting_parameters())
+        .gradients_on(device, embeddings, targets, &loss.starting_parameters())
         .map_err(|error| error.to_string())?;
     let parameters = vec![0.0; vectors.parameters.len()];
     Ok(Slopes { value: found.value, queries: found.queries, documents: found.documents, parameters })
@@ -168,6 +172,28 @@ fn bf16_is_near() {
     gradients_agree(&there, &here, 0.1);
     let (a, b) = (steps(&mut there, 2), steps(&mut here, 2));
     assert!(a.iter().zip(&b).all(|(a, b)| (a / b - 1.0).abs() < 0.02), "{a:?} {b:?}");
+}
+
+/// What a recipe in bf16 does: the losses that have a kernel are on the GPU as well.
+#[test]
+fn the_loss_on_the_gpu_is_near_the_processor_s() {
+    if !has_gpu() {
+        return;
+    }
+    for name in ["infonce", "h_infonce"] {
+        let step = |device| {
+            let mut trainer = start(&ModelOptions::default(), options(1), Some(Precision::Bf16));
+            let batch = batch(&trainer.model);
+            let mut loss = |vectors: Vectors<'_>, targets: &Targets| slopes(name, device, vectors, targets);
+            let loss = trainer.step(std::slice::from_ref(&batch), &mut loss).unwrap().loss;
+            trainer.fetch().unwrap();
+            (trainer, loss)
+        };
+        let ((there, a), (here, b)) = (step(Device::Cuda), step(Device::auto()));
+        assert!((a / b - 1.0).abs() < 0.01, "{name}: {a} {b}");
+        assert!(a != b, "{name}: the same sums to the last bit, so both were computed here");
+        gradients_agree(&there, &here, 0.1);
+    }
 }
 
 /// A tape that is kept or worked out again changes no bit; other chunks change rounding alone.

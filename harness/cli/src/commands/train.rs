@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use kernels::Matrix;
+use kernels::{Device, Matrix};
 use rayon::prelude::*;
 use scorer::Role;
 use serde_json::{Value, json};
@@ -151,6 +151,8 @@ impl Run<'_> {
         let mut course = Course::start(&mut trainer, &found, plan)?;
         let accumulate = self.recipe.file.training.accumulate;
         let pairs = std::cell::Cell::new(0u64);
+        // The kernels multiply in bf16 on a GPU, so for a network in f32 the loss stays here.
+        let device = if self.gpu == Some(Precision::Bf16) { Device::Cuda } else { Device::auto() };
         let learned: Vec<bool> =
             self.recipe.loss.parameters().iter().map(|parameter| parameter.learned).collect();
         trainer.train(
@@ -165,7 +167,7 @@ impl Run<'_> {
                 });
                 masked.map(|batch| anyhow::Ok(ids.batch(batch?))).collect()
             },
-            |vectors, targets: &Targets| slopes(&self.recipe.loss, &learned, vectors, targets),
+            |vectors, targets: &Targets| slopes(&self.recipe.loss, device, &learned, vectors, targets),
             |trainer, report| {
                 let is_measured = course.took(trainer, report, pairs.get())?;
                 if let Some(held_out) = held_out.as_ref().filter(|_| is_measured) {
@@ -342,7 +344,13 @@ impl Ids {
 }
 
 /// The loss in the training loop's terms; what is not learned has no slope.
-fn slopes(loss: &Loss, learned: &[bool], vectors: Vectors<'_>, targets: &Targets) -> Result<Slopes, String> {
+fn slopes(
+    loss: &Loss,
+    device: Device,
+    learned: &[bool],
+    vectors: Vectors<'_>,
+    targets: &Targets,
+) -> Result<Slopes, String> {
     let (queries, documents, width) = (vectors.queries, vectors.documents, vectors.width);
     let embeddings = Embeddings {
         queries: Matrix::new("queries", queries, queries.len() / width, width)
@@ -350,7 +358,9 @@ fn slopes(loss: &Loss, learned: &[bool], vectors: Vectors<'_>, targets: &Targets
         documents: Matrix::new("documents", documents, documents.len() / width, width)
             .map_err(|error| error.to_string())?,
     };
-    let found = loss.gradients(embeddings, targets, vectors.parameters).map_err(|error| error.to_string())?;
+    let found = loss
+        .gradients_on(device, embeddings, targets, vectors.parameters)
+        .map_err(|error| error.to_string())?;
     let parameters =
         found.parameters.iter().zip(learned).map(|(slope, learned)| if *learned { *slope } else { 0.0 });
     Ok(Slopes {
