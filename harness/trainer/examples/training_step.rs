@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use kernels::Matrix;
+use kernels::{Device, Matrix};
 use scorer::Bundle;
 use serde_json::json;
 use trainer::guards::GuardOptions;
@@ -72,9 +72,14 @@ fn main() {
     };
     let loss: Loss = serde_json::from_value(json!({"name": "infonce", "temperature": 0.05})).unwrap();
     let mut trainer = Trainer::new(model, loss.starting_parameters(), options).unwrap();
+    // As `graded train` does: in bf16 the loss is the GPU's too.
+    let mut device = Device::auto();
     match arguments.get(8).map(String::as_str) {
         None => {}
-        Some("bf16") => trainer.move_to_gpu(Precision::Bf16).unwrap(),
+        Some("bf16") => {
+            trainer.move_to_gpu(Precision::Bf16).unwrap();
+            device = Device::Cuda;
+        }
         Some("f32") => trainer.move_to_gpu(Precision::F32).unwrap(),
         Some(other) => panic!("{other}: expected bf16 or f32"),
     }
@@ -89,8 +94,9 @@ fn main() {
             queries: Matrix::new("queries", q, q.len() / width, width).unwrap(),
             documents: Matrix::new("documents", d, d.len() / width, width).unwrap(),
         };
-        let found =
-            loss.gradients(embeddings, targets, vectors.parameters).map_err(|error| error.to_string())?;
+        let found = loss
+            .gradients_on(device, embeddings, targets, vectors.parameters)
+            .map_err(|error| error.to_string())?;
         Ok(Slopes {
             value: found.value,
             queries: found.queries,
