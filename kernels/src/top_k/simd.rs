@@ -36,6 +36,10 @@ const MOST_ROW_QUERIES: usize = 8;
 /// How many documents before it is scored a row is asked for.
 const PAIRS_AHEAD: usize = 4;
 
+/// The browser's module searches small collections, and is loaded by everybody who visits: it does without the second
+/// stage.
+const HAS_HEADS: bool = !cfg!(target_arch = "wasm32");
+
 /// A type the documents can be scanned in.
 trait Scanned: Element + Send + Sync {
     const SCAN: Scan;
@@ -128,7 +132,7 @@ impl Scanned for i8 {
 
     fn filter<'p>(pass: &'p Pass<'p>, set: InstructionSet, members: &[usize]) -> Option<Filter<'p>> {
         // Tiles multiply all columns in less time than the vector instructions take for a head.
-        let pays = set != InstructionSet::Avx512Amx;
+        let pays = HAS_HEADS && set != InstructionSet::Avx512Amx;
         pays.then(|| Filter::new(pass, set, members, Self::columns(pass.documents))).flatten()
     }
 
@@ -482,7 +486,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     fn run(mut self) -> Vec<Candidates> {
         let mut decoded = Vec::new();
-        let filter = self.group.filter.as_ref();
+        let filter = self.group.filter.as_ref().filter(|_| HAS_HEADS);
         let mut filter = filter.map(|filter| (filter, Sieve::default()));
         // Heads rule out nothing before there are thresholds, and may rule out little of unlike queries.
         let (mut heads_from, mut pause) = (2, 0);
