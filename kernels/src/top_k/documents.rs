@@ -14,6 +14,9 @@ use crate::matrix::{Matrix, Real};
 use crate::similarity::{self, Dot, Metric};
 use crate::workers;
 
+/// The browser's module searches small collections, and is loaded by everybody who visits: it does without heads.
+pub(super) const HAS_HEADS: bool = !cfg!(target_arch = "wasm32");
+
 /// Rows handed to a worker at a time while documents are prepared.
 const ROWS_AT_A_TIME: usize = 1024;
 
@@ -322,7 +325,7 @@ impl<'a> Documents<'a> {
     }
 
     pub(super) fn heads(&self) -> Option<&Heads> {
-        self.heads.as_ref()
+        if HAS_HEADS { self.heads.as_ref() } else { None }
     }
 
     pub(crate) fn codes(&self) -> Option<&Codes<'a>> {

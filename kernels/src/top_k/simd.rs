@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::best::{Best, Candidate, Candidates, Scored};
 use super::bounds::{DocumentBound, DocumentBounds, Margin, QueryBound, Scan};
-use super::documents::{Documents, Values, row_encoder};
+use super::documents::{Documents, HAS_HEADS, Values, row_encoder};
 use super::filter::{Filter, Sieve, Tiles};
 use super::kernels::{Block, Element, Hits, Kernels};
 use super::{Pass, score};
@@ -35,10 +35,6 @@ const MOST_LEFT: usize = 10;
 const MOST_ROW_QUERIES: usize = 8;
 /// How many documents before it is scored a row is asked for.
 const PAIRS_AHEAD: usize = 4;
-
-/// The browser's module searches small collections, and is loaded by everybody who visits: it does without the second
-/// stage.
-const HAS_HEADS: bool = !cfg!(target_arch = "wasm32");
 
 /// A type the documents can be scanned in.
 trait Scanned: Element + Send + Sync {
@@ -486,7 +482,7 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     fn run(mut self) -> Vec<Candidates> {
         let mut decoded = Vec::new();
-        let filter = self.group.filter.as_ref().filter(|_| HAS_HEADS);
+        let filter = if HAS_HEADS { self.group.filter.as_ref() } else { None };
         let mut filter = filter.map(|filter| (filter, Sieve::default()));
         // Heads rule out nothing before there are thresholds, and may rule out little of unlike queries.
         let (mut heads_from, mut pause) = (2, 0);
@@ -539,6 +535,9 @@ impl<'g, T: Scanned> Worker<'g, T> {
 
     /// As [`scan_tiles`](Self::scan_tiles), heads first.
     fn scan_filtered(&mut self, filter: &Filter<'g>, sieve: &mut Sieve, block: usize) {
+        if !HAS_HEADS {
+            return;
+        }
         let (group, documents) = (self.group, self.group.pass.documents);
         let mut worst = DocumentBound::ZERO;
         let mut tiles = Tiles::new(group.documents);
