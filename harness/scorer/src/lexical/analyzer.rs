@@ -151,7 +151,7 @@ fn without_possessive(token: &str) -> &str {
 
 /// The words of annex 29 that hold a letter or a digit, long ones cut.
 fn words(text: &str, mut emit: impl FnMut(&str)) {
-    for word in text.unicode_words() {
+    for word in text.unicode_words().filter(|word| starts_a_word(word)) {
         let mut rest = word;
         while rest.len() > LONGEST_TOKEN {
             let (head, tail) = rest.split_at(utf16_boundary(rest, LONGEST_TOKEN));
@@ -162,6 +162,18 @@ fn words(text: &str, mut emit: impl FnMut(&str)) {
             emit(rest);
         }
     }
+}
+
+/// Whether this piece of annex 29, known to hold an alphabetic character or a digit, is a word. Vowel signs and points
+/// are alphabetic too but join whatever stands before them: a blank with a Hebrew point is one piece, and no word.
+fn starts_a_word(piece: &str) -> bool {
+    let Some(first) = piece.chars().next() else { return false };
+    first.is_ascii_alphanumeric() || piece.chars().any(|c| c.is_alphanumeric() && !joins_what_precedes(c))
+}
+
+/// Rule WB4 of annex 29: no word boundary before marks, whatever precedes them.
+fn joins_what_precedes(c: char) -> bool {
+    !c.is_ascii() && !is_cjk(c) && format!("!{c}").split_word_bounds().nth(1).is_none()
 }
 
 /// The byte at which the first `units` UTF-16 units of `text` end (never inside a character).
@@ -180,7 +192,7 @@ fn utf16_boundary(text: &str, units: usize) -> usize {
 /// `CJKBigramFilter` does.
 fn words_and_pairs(text: &str, mut emit: impl FnMut(&str)) {
     let mut run: Option<(usize, usize)> = None;
-    for (at, word) in text.unicode_word_indices() {
+    for (at, word) in text.unicode_word_indices().filter(|(_, word)| starts_a_word(word)) {
         let cjk = word.chars().all(is_cjk);
         match &mut run {
             Some((_, end)) if cjk && *end == at => *end = at + word.len(),
@@ -316,6 +328,16 @@ mod tests {
         assert_eq!(terms("simple", "İSTANBUL ÉCOLE"), ["istanbul", "école"]);
     }
 
+    /// Marks that count as letters hang on a blank, on punctuation, on a line's start; with a letter they are its word.
+    #[test]
+    fn a_mark_without_a_letter_is_no_word() {
+        for analyzer in ["english", "multilingual"] {
+            assert!(terms(analyzer, " \u{5b0}").is_empty(), "a point after a blank");
+            assert!(terms(analyzer, "\u{93e} !\u{93e} -\u{345}\n\u{5b0}").is_empty());
+            assert_eq!(terms(analyzer, "ש\u{5b0}ל _\u{5b0}x \u{5b0}y"), ["ש\u{5b0}ל", "_\u{5b0}x", "y"]);
+        }
+    }
+
     #[test]
     fn long_words_are_cut() {
         let lengths: Vec<_> = terms("english", &"x".repeat(600)).iter().map(String::len).collect();
@@ -346,7 +368,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_makes_terms_without_blanks(text in ".{0,200}") {
+        fn any_text_makes_terms_without_blanks(text in "(.|[ \n][\\p{M}a]){0,200}") {
             for analyzer in ["english", "english(stop=none,stem=none)", "multilingual", "simple", "whitespace"] {
                 for term in terms(analyzer, &text) {
                     prop_assert!(!term.is_empty());
