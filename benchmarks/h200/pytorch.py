@@ -19,6 +19,9 @@ import time
 
 import torch
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "peers"))
+from torch_training_step import decayed, drawn  # noqa: E402
+
 RATE = 790e12
 REPEATS = 5
 
@@ -110,29 +113,12 @@ def write_model(folder):
         json.dump({"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True}, file)
 
 
-def drawn(count, length, state):
-    """The ids that training_step draws."""
-    texts = []
-    for _ in range(count):
-        ids = []
-        for _ in range(length):
-            state = (state * 1103515245 + 12345) % (1 << 31)
-            ids.append(2000 + (state >> 8) % 20000)
-        ids[0], ids[-1] = 101, 102
-        texts.append(ids)
-    return texts, state
-
-
 def peer_step(folder, queries, documents, length, chunk):
     """Prints seconds a step, peak memory and losses, as training_step does."""
     from transformers import BertModel
 
     model = BertModel.from_pretrained(folder, add_pooling_layer=False).float().cuda().eval()
-    groups = [
-        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.01},
-        {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=2e-5, fused=True)
+    optimizer = torch.optim.AdamW(decayed(model), lr=2e-5, fused=True)
     first, state = drawn(queries, length, 7)
     second, _ = drawn(documents, length, state)
     chunks = torch.tensor(first + second).cuda().split(max(1, chunk // length))

@@ -20,6 +20,7 @@ QUERIES, DOCUMENTS, STEPS = 32, 64, 2
 
 
 def drawn(count, length, state):
+    """Texts of the ids that training_step draws, and the state to go on from."""
     texts = []
     for _ in range(count):
         ids = []
@@ -31,19 +32,21 @@ def drawn(count, length, state):
     return texts, state
 
 
+def decayed(model):
+    """AdamW's groups: matrices decay, vectors do not."""
+    return [
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.01},
+        {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+    ]
+
+
 def peer(folder, length):
     import torch
     from transformers import BertModel
 
     torch.set_num_threads(1)
     model = BertModel.from_pretrained(folder, add_pooling_layer=False).float().eval()
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.01},
-            {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
-        ],
-        lr=2e-5,
-    )
+    optimizer = torch.optim.AdamW(decayed(model), lr=2e-5)
     queries, state = drawn(QUERIES, length, 7)
     documents, _ = drawn(DOCUMENTS, length, state)
     ids = torch.tensor(queries + documents)
@@ -93,7 +96,8 @@ def main():
             print(",".join([str(length), measure, *(f"{value:.3f}" for value in middle + spread)]), flush=True)
 
 
-if sys.argv[1] == "--peer":
-    peer(sys.argv[2], int(sys.argv[3]))
-else:
-    main()
+if __name__ == "__main__":
+    if sys.argv[1] == "--peer":
+        peer(sys.argv[2], int(sys.argv[3]))
+    else:
+        main()

@@ -195,68 +195,49 @@ fn check<T: Element>(block: &Block<'_, T>, documents: usize, queries: usize) {
     assert!(T::GROUP == 1 || block.code_sums.len() >= documents);
 }
 
+/// Calls the function of this name in the module compiled for an instruction set that is available; `amx` names the module for
+/// AMX.
+macro_rules! of_set {
+    ($set:expr, $kernels:ident, amx $tiled:ident) => {{
+        let set: InstructionSet = $set;
+        assert!(set.is_available(), "{set} is not available");
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::$kernels(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::$kernels(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Vnni => avx512_vnni::$kernels(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Amx => $tiled::$kernels(),
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon => neon::$kernels(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            InstructionSet::Simd128 => simd128::$kernels(),
+            #[allow(unreachable_patterns)]
+            other => unreachable!("{other} was found available"),
+        }
+    }};
+}
+
 impl Kernels<f32> {
     /// The kernels for f32 documents on an instruction set that is available.
     pub fn floats(set: InstructionSet) -> Kernels<f32> {
-        assert!(set.is_available(), "{set} is not available");
-        match set {
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => avx2::floats(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512::floats(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx => avx512_vnni::floats(),
-            #[cfg(target_arch = "aarch64")]
-            InstructionSet::Neon => neon::floats(),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            InstructionSet::Simd128 => simd128::floats(),
-            #[allow(unreachable_patterns)]
-            other => unreachable!("{other} was found available"),
-        }
-    }
-}
-
-impl HeadKernels {
-    /// The kernels on an instruction set that is available.
-    pub fn new(set: InstructionSet) -> HeadKernels {
-        assert!(set.is_available(), "{set} is not available");
-        match set {
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => avx2::heads(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512::heads(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Vnni | InstructionSet::Avx512Amx => avx512_vnni::heads(),
-            #[cfg(target_arch = "aarch64")]
-            InstructionSet::Neon => neon::heads(),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            InstructionSet::Simd128 => simd128::heads(),
-            #[allow(unreachable_patterns)]
-            other => unreachable!("{other} was found available"),
-        }
+        of_set!(set, floats, amx avx512_vnni)
     }
 }
 
 impl Kernels<i8> {
     /// The kernels for 8-bit copies on an instruction set that is available.
     pub fn codes(set: InstructionSet) -> Kernels<i8> {
-        assert!(set.is_available(), "{set} is not available");
-        match set {
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => avx2::codes(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512::codes(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Vnni => avx512_vnni::codes(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Amx => tiled::codes(),
-            #[cfg(target_arch = "aarch64")]
-            InstructionSet::Neon => neon::codes(),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            InstructionSet::Simd128 => simd128::codes(),
-            #[allow(unreachable_patterns)]
-            other => unreachable!("{other} was found available"),
-        }
+        of_set!(set, codes, amx tiled)
+    }
+}
+
+impl HeadKernels {
+    /// The kernels on an instruction set that is available.
+    pub fn new(set: InstructionSet) -> HeadKernels {
+        of_set!(set, heads, amx avx512_vnni)
     }
 }
 

@@ -5,10 +5,11 @@ use crate::cuda::{Argument, Buffer, Gpu, gpu};
 use crate::error::{Error, Result};
 
 use super::blas::{self, Product, Side};
-use super::operations::{EMBEDDINGS, Heads, Memory, NormAt, Normed, Operations, Tables, attention_site};
+use super::dropout::{Dropout, Site};
+use super::operations::{Heads, Memory, NormAt, Normed, Operations, Tables};
 use super::packed::{Group, Packed, Scatter};
 use super::pool::Room;
-use super::{Architecture, Layer, Masks, Pair, Precision, Shape, Tensor, Text, Update};
+use super::{Architecture, Layer, Pair, Precision, Shape, Tensor, Text, Update};
 
 /// Values to which a tensor's place is aligned, so that every row of a product begins where the fastest loads may.
 const ALIGNMENT: usize = 64;
@@ -263,11 +264,10 @@ impl Network {
         &self,
         texts: &[Text<'_>],
         token_weights: &[f32],
-        masks: Option<Masks>,
+        masks: Option<Dropout>,
         keep: bool,
     ) -> Result<(Vec<f32>, Option<Tape>)> {
         self.check_texts(texts, token_weights)?;
-        let masks = masks.filter(|masks| masks.threshold > 0);
         let packed = Packed::upload(self.gpu(), texts, token_weights, self.shape.heads, masks)?;
         let (operations, width) = (&self.operations, self.shape.width);
         // SAFETY: ids, places and segments were checked, and `check` the tensors' sizes.
@@ -335,7 +335,7 @@ impl Network {
             self.attend(packed, index, group, (&projected, &log_sums, &context))?;
         }
         let raw = self.map(&context, layer.attention_output, tokens, (width, width))?;
-        let site = attention_site(index) + 1;
+        let site = Site::AttentionOutput(index);
         let (attended, middle) =
             self.add_norm(packed, site, (&raw, layer.attention_output, &hidden), layer.attention_norm)?;
         drop((raw, hidden));
@@ -345,7 +345,7 @@ impl Network {
             unsafe { operations.gelu(before.first(), self.at(layer.intermediate.bias), tokens, inner) }?;
         let raw = self.map(&activated, layer.output, tokens, (width, inner))?;
         drop(activated);
-        let site = attention_site(index) + 2;
+        let site = Site::Output(index);
         let (output, hidden) =
             self.add_norm(packed, site, (&raw, layer.output, &middle), layer.output_norm)?;
         Ok((hidden, LayerTape { projected, log_sums, context, attended, inner: before, output }))
@@ -368,7 +368,7 @@ impl Network {
             let split = operations.split_heads(packed, group, heads, 3, (projected.first(), Some(bias)))?;
             let part = |part: usize| self.part(&split, part, group);
             let scores = self.scores(part(query), part(key), batch, length)?;
-            let site = attention_site(index);
+            let site = Site::Attention(index);
             let weights = operations.softmax(
                 packed,
                 group,
@@ -422,7 +422,7 @@ impl Network {
         // Feed-forward: output norm(output(gelu(intermediate(middle))) + middle).
         self.norm_backward(packed, &output, layer.output_norm, &slope)?;
         drop(output);
-        let masked = self.masked(packed, attention_site(index) + 2, &slope)?;
+        let masked = self.masked(packed, Site::Output(index), &slope)?;
         let through = masked.as_ref().unwrap_or(&slope);
         let inner_slope = operations.values(tokens * inner)?;
         self.input_slope(through, layer.output, &inner_slope, tokens, (width, inner), false)?;
@@ -441,7 +441,7 @@ impl Network {
         // Attention: attention norm(attention output(attention(query_key_value(input))) + input).
         self.norm_backward(packed, &attended, layer.attention_norm, &slope)?;
         drop(attended);
-        let masked = self.masked(packed, attention_site(index) + 1, &slope)?;
+        let masked = self.masked(packed, Site::AttentionOutput(index), &slope)?;
         let through = masked.as_ref().unwrap_or(&slope);
         self.parameter_slopes(&context, through, layer.attention_output, tokens, (width, width))?;
         drop(context);
@@ -470,7 +470,7 @@ impl Network {
         group: Group,
         (projected, log_sums, context_slope, projected_slope): (&Room, &Room, &Room, &Room),
     ) -> Result<()> {
-        let (operations, heads, site) = (&self.operations, self.heads(), attention_site(index));
+        let (operations, heads, site) = (&self.operations, self.heads(), Site::Attention(index));
         let bias = self.at(self.architecture.layers[index].query_key_value.bias);
         let (length, batch) = (group.padded, group.texts * heads.count);
         let [query, key, value] = [0, 1, 2];
@@ -511,7 +511,7 @@ impl Network {
         let width = self.shape.width;
         if packed.masks.is_some() {
             // SAFETY: `slope` has a row for each token.
-            unsafe { self.operations.mask(packed, EMBEDDINGS, slope.first(), slope.first(), width) }?;
+            unsafe { self.operations.mask(packed, Site::Embeddings, slope.first(), slope.first(), width) }?;
         }
         self.norm_backward(packed, embedded, self.architecture.norm, slope)?;
         let Architecture { words, positions, segments, .. } = self.architecture;
@@ -582,7 +582,7 @@ impl Network {
     fn add_norm(
         &self,
         packed: &Packed,
-        site: u64,
+        site: Site,
         (raw, map, residual): (&Room, Pair, &Room),
         norm: Pair,
     ) -> Result<(Normed, Room)> {
@@ -591,7 +591,7 @@ impl Network {
         unsafe { self.operations.add_norm(packed, site, three, self.norm(norm), self.shape.width) }
     }
 
-    fn scaled(&self, packed: &Packed, normed: &Normed, norm: NormAt, masks: Option<Masks>) -> Result<Room> {
+    fn scaled(&self, packed: &Packed, normed: &Normed, norm: NormAt, masks: Option<Dropout>) -> Result<Room> {
         // SAFETY: `normed` is of these tokens.
         unsafe { self.operations.scale(packed, normed, norm, self.shape.width, masks) }
     }
@@ -612,7 +612,7 @@ impl Network {
     }
 
     /// A masked copy of `slope`, where there is a mask.
-    fn masked(&self, packed: &Packed, site: u64, slope: &Room) -> Result<Option<Room>> {
+    fn masked(&self, packed: &Packed, site: Site, slope: &Room) -> Result<Option<Room>> {
         if packed.masks.is_none() {
             return Ok(None);
         }

@@ -32,6 +32,7 @@
 mod blas;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod dropout;
 #[cfg(feature = "cuda")]
 mod operations;
 #[cfg(feature = "cuda")]
@@ -148,17 +149,6 @@ pub struct Update {
     pub epsilon: f32,
     /// What a gradient is multiplied by: the clipping.
     pub factor: f32,
-}
-
-/// Dropout of one step: `threshold` of 2^32 values fall away, the others are multiplied by `scale`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Masks {
-    /// Made of seed and step.
-    pub key: u64,
-    /// 0: nothing falls away.
-    pub threshold: u32,
-    /// `1 / (1 - rate)`.
-    pub scale: f32,
 }
 
 /// A text as the network reads it.

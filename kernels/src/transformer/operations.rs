@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::cuda::{Argument, Gpu, Source, THREADS};
 use crate::error::Result;
 
+use super::Precision;
 use super::blas::{Blas, Product};
+use super::dropout::{Dropout, Site};
 use super::packed::{Group, Packed, Scatter};
 use super::pool::{Pool, Room};
-use super::{Masks, Precision};
 
 /// The kernels behind what names a `Value`; they multiply nothing, so one text does for every device.
 macro_rules! source {
@@ -32,14 +33,6 @@ const ROWS: usize = (THREADS / 32) as usize;
 const SQUARES: usize = 16_384;
 /// Row blocks of a sum over columns, at most.
 const PARTS: usize = 256;
-/// Sites of masks, as the trainer numbers them.
-pub(super) const EMBEDDINGS: u64 = 0;
-
-/// The site of a layer's attention weights; its two maps' outputs follow.
-pub(super) fn attention_site(layer: usize) -> u64 {
-    4 * layer as u64 + 5
-}
-
 /// Launches over one stream.
 #[derive(Debug)]
 pub(super) struct Operations {
@@ -150,9 +143,8 @@ impl Operations {
         norm: NormAt,
         width: usize,
     ) -> Result<(Normed, Room)> {
-        let (normed, hidden) = (self.normed(p.tokens, width)?, self.values(p.tokens * width)?);
         let [key, threshold, scale] = mask(p.masks);
-        let arguments = [
+        let inputs = [
             p.ids_at(),
             p.places_at(),
             p.segments_at(),
@@ -169,15 +161,9 @@ impl Operations {
             key,
             threshold,
             scale,
-            normed.standard.first(),
-            normed.inverse.first(),
-            hidden.first(),
         ];
-        // SAFETY: the caller's; the outputs have a row for each token.
-        unsafe {
-            self.launch("transformer_embed", (p.tokens.div_ceil(ROWS), 1), 4 * ROWS * width, &arguments)
-        }?;
-        Ok((normed, hidden))
+        // SAFETY: the caller's.
+        unsafe { self.standardize("transformer_embed", p.tokens, width, &inputs) }
     }
 
     /// Masked `raw + bias`, plus `residual`, standardised; and the output.
@@ -187,14 +173,13 @@ impl Operations {
     pub unsafe fn add_norm(
         &self,
         p: &Packed,
-        site: u64,
+        site: Site,
         (raw, map_bias, residual): (Argument, Argument, Argument),
         norm: NormAt,
         width: usize,
     ) -> Result<(Normed, Room)> {
-        let (normed, hidden) = (self.normed(p.tokens, width)?, self.values(p.tokens * width)?);
         let [key, threshold, scale] = mask(p.masks);
-        let arguments = [
+        let inputs = [
             raw,
             map_bias,
             residual,
@@ -207,22 +192,32 @@ impl Operations {
             norm.weight,
             norm.bias,
             key,
-            Argument::Stride(site),
+            Argument::Stride(site.number()),
             threshold,
             scale,
-            normed.standard.first(),
-            normed.inverse.first(),
-            hidden.first(),
         ];
-        // SAFETY: the caller's; the outputs have a row for each token.
-        unsafe {
-            self.launch("transformer_add_norm", (p.tokens.div_ceil(ROWS), 1), 4 * ROWS * width, &arguments)
-        }?;
-        Ok((normed, hidden))
+        // SAFETY: the caller's.
+        unsafe { self.standardize("transformer_add_norm", p.tokens, width, &inputs) }
     }
 
-    fn normed(&self, tokens: usize, width: usize) -> Result<Normed> {
-        Ok(Normed { standard: self.values(tokens * width)?, inverse: self.floats(tokens)? })
+    /// Launches a kernel that standardises a row of `width` values for each token: what it keeps and its output.
+    ///
+    /// # Safety
+    /// `inputs` are the kernel's arguments but for its three outputs, and as [`Self::launch`].
+    unsafe fn standardize(
+        &self,
+        name: &'static str,
+        tokens: usize,
+        width: usize,
+        inputs: &[Argument],
+    ) -> Result<(Normed, Room)> {
+        let normed = Normed { standard: self.values(tokens * width)?, inverse: self.floats(tokens)? };
+        let hidden = self.values(tokens * width)?;
+        let outputs = [normed.standard.first(), normed.inverse.first(), hidden.first()];
+        let grid = (tokens.div_ceil(ROWS), 1);
+        // SAFETY: the caller's; the outputs have a row for each token.
+        unsafe { self.launch(name, grid, 4 * ROWS * width, &[inputs, &outputs].concat()) }?;
+        Ok((normed, hidden))
     }
 
     /// A norm's output from what its forward kept; `masks` where it is the embeddings'.
@@ -235,7 +230,7 @@ impl Operations {
         normed: &Normed,
         norm: NormAt,
         width: usize,
-        masks: Option<Masks>,
+        masks: Option<Dropout>,
     ) -> Result<Room> {
         let hidden = self.values(p.tokens * width)?;
         let [key, threshold, scale] = mask(masks);
@@ -265,7 +260,7 @@ impl Operations {
     pub unsafe fn mask(
         &self,
         p: &Packed,
-        site: u64,
+        site: Site,
         from: Argument,
         to: Argument,
         width: usize,
@@ -279,7 +274,7 @@ impl Operations {
             Argument::count(p.tokens),
             Argument::count(width),
             key,
-            Argument::Stride(site),
+            Argument::Stride(site.number()),
             threshold,
             scale,
             to,
@@ -425,7 +420,7 @@ impl Operations {
         p: &Packed,
         group: Group,
         heads: usize,
-        site: u64,
+        site: Site,
         (scores, log_sums, fresh): (Argument, Argument, bool),
     ) -> Result<Room> {
         let rows = group.texts * heads * group.padded;
@@ -441,7 +436,7 @@ impl Operations {
             Argument::count(heads),
             Argument::Count(u32::from(fresh)),
             key,
-            Argument::Stride(site),
+            Argument::Stride(site.number()),
             threshold,
             scale,
             log_sums,
@@ -461,7 +456,7 @@ impl Operations {
         p: &Packed,
         group: Group,
         heads: usize,
-        site: u64,
+        site: Site,
         (scores, log_sums, slopes): (Argument, Argument, Argument),
     ) -> Result<Room> {
         let rows = group.texts * heads * group.padded;
@@ -478,7 +473,7 @@ impl Operations {
             Argument::count(group.padded),
             Argument::count(heads),
             key,
-            Argument::Stride(site),
+            Argument::Stride(site.number()),
             threshold,
             scale,
             score_slopes.first(),
@@ -582,8 +577,9 @@ impl Operations {
 }
 
 /// Key, threshold and scale of what falls away; nothing does without masks.
-fn mask(masks: Option<Masks>) -> [Argument; 3] {
-    let Masks { key, threshold, scale } = masks.unwrap_or(Masks { key: 0, threshold: 0, scale: 1.0 });
+fn mask(masks: Option<Dropout>) -> [Argument; 3] {
+    let nothing = Dropout { key: 0, threshold: 0, scale: 1.0 };
+    let Dropout { key, threshold, scale } = masks.unwrap_or(nothing);
     [Argument::Stride(key), Argument::Count(threshold), Argument::Float(scale)]
 }
 

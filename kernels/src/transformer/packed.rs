@@ -3,7 +3,8 @@
 use crate::cuda::{Argument, Buffer, Gpu};
 use crate::error::Result;
 
-use super::{Masks, Text};
+use super::Text;
+use super::dropout::Dropout;
 
 /// Rows that one block adds up for an embedding's gradient.
 const RUN: usize = 64;
@@ -16,7 +17,7 @@ pub(super) struct Packed {
     pub tokens: usize,
     pub texts: usize,
     pub groups: Vec<Group>,
-    pub masks: Option<Masks>,
+    pub masks: Option<Dropout>,
     /// Texts' keys (two words each), their first tokens, then id, place, segment and text of each token.
     words: Buffer<u32>,
     /// Of each token, in its text's pooled vector.
@@ -43,7 +44,7 @@ impl Packed {
         texts: &[Text<'_>],
         weights: &[f32],
         heads: usize,
-        masks: Option<Masks>,
+        masks: Option<Dropout>,
     ) -> Result<Packed> {
         let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids).copied().collect();
         let places: Vec<u32> = texts.iter().flat_map(|text| 0..text.ids.len() as u32).collect();

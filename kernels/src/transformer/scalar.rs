@@ -1,25 +1,15 @@
 //! The kernels in plain f64 loops: the definition that the device is held to.
 
-use super::{Masks, Update};
+use super::Update;
+use super::dropout::{Dropout, Site};
 
-/// What a value is multiplied by, as the trainer's dropout has it.
-pub fn kept(masks: Option<Masks>, site: u64, text: u64, row: u64, column: usize) -> f64 {
-    let Some(Masks { key, threshold, scale }) = masks else { return 1.0 };
-    let mut state = mix(key ^ mix(site ^ mix(text ^ mix(row))));
-    for _ in 0..=column {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+/// What a value is multiplied by, as [`Dropout::apply`] has it.
+pub fn kept(masks: Option<Dropout>, site: Site, text: u64, row: u64, column: usize) -> f64 {
+    let mut values = vec![1.0; column + 1];
+    if let Some(masks) = masks {
+        masks.apply(site, text, row, &mut values);
     }
-    if ((finish(state) >> 32) as u32) < threshold { 0.0 } else { f64::from(scale) }
-}
-
-fn mix(value: u64) -> u64 {
-    finish(value.wrapping_add(0x9E37_79B9_7F4A_7C15))
-}
-
-fn finish(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    f64::from(values[column])
 }
 
 /// `x^` of a row and `1 / s`.

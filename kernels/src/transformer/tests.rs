@@ -8,10 +8,11 @@
 use half::bf16;
 
 use super::blas::{Product, Side};
-use super::operations::{Heads, Memory, NormAt, Normed, Operations, Tables, attention_site};
+use super::dropout::{Dropout, Site};
+use super::operations::{Heads, Memory, NormAt, Normed, Operations, Tables};
 use super::packed::{Group, Packed, Scatter, padded};
 use super::pool::Room;
-use super::{Masks, Precision, Text, Update, scalar};
+use super::{Precision, Text, Update, scalar};
 use crate::cuda::{Argument, Buffer, gpu};
 use crate::device::Device;
 
@@ -140,11 +141,11 @@ fn names() -> Vec<(usize, u64, usize)> {
     LENGTHS.iter().enumerate().flat_map(name).collect()
 }
 
-fn masks() -> [Option<Masks>; 2] {
-    [None, Some(Masks { key: 0xfeed_0000_1234, threshold: 1 << 30, scale: 4.0 / 3.0 })]
+fn masks() -> [Option<Dropout>; 2] {
+    [None, Some(Dropout { key: 0xfeed_0000_1234, threshold: 1 << 30, scale: 4.0 / 3.0 })]
 }
 
-fn packed(o: &Operations, ids: &[u32], masks: Option<Masks>) -> Packed {
+fn packed(o: &Operations, ids: &[u32], masks: Option<Dropout>) -> Packed {
     Packed::upload(o.gpu, &texts(ids), &noise(99, tokens()), 3, masks).unwrap()
 }
 
@@ -174,7 +175,7 @@ impl Norm {
 }
 
 /// `values` times what stays of them at `site`.
-fn masked(values: &[f64], site: u64, masks: Option<Masks>, width: usize) -> Vec<f64> {
+fn masked(values: &[f64], site: Site, masks: Option<Dropout>, width: usize) -> Vec<f64> {
     let names = names();
     let value = |(at, value): (usize, &f64)| {
         let (_, key, place) = names[at / width];
@@ -216,7 +217,7 @@ fn embeddings_and_norms_on_the_gpu() {
                 check_normed(o, "embeddings", &normed, &sums, width);
             }
             let standard = o.of_room(&normed.standard, count);
-            let scaled = masked(&norm.scaled(&standard), 0, masks, width);
+            let scaled = masked(&norm.scaled(&standard), Site::Embeddings, masks, width);
             let found = o.of_room(&hidden, count);
             o.close("embedded", &found, &scaled);
             // SAFETY: the standard forms of these tokens.
@@ -229,13 +230,14 @@ fn embeddings_and_norms_on_the_gpu() {
             let bias_at = o.gpu.upload(&bias).unwrap();
             let three = (raw_at.first(), bias_at.first(), residual_at.first());
             // SAFETY: a row of each for each token.
-            let (normed, hidden) = unsafe { o.add_norm(&p, 9, three, norm.at(), width) }.unwrap();
+            let (normed, hidden) =
+                unsafe { o.add_norm(&p, Site::Attention(1), three, norm.at(), width) }.unwrap();
             let mapped: Vec<f64> = raw
                 .iter()
                 .enumerate()
                 .map(|(at, raw)| f64::from(*raw) + f64::from(bias[at % width]))
                 .collect();
-            let mapped = masked(&mapped, 9, masks, width);
+            let mapped = masked(&mapped, Site::Attention(1), masks, width);
             let sums: Vec<f64> = mapped.iter().zip(&residual).map(|(a, b)| a + f64::from(*b)).collect();
             if width > 1 {
                 check_normed(o, "map and residual", &normed, &sums, width);
@@ -254,8 +256,8 @@ fn masks_on_the_gpu() {
         let values = o.rounded(noise(21, tokens() * width));
         let (from, to) = (o.put(&values), o.put(&vec![0.0; values.len()]));
         // SAFETY: a row of each for each token.
-        unsafe { o.mask(&p, 6, from.first(), to.first(), width) }.unwrap();
-        let truth = masked(&wide(&values), 6, masks()[1], width);
+        unsafe { o.mask(&p, Site::AttentionOutput(0), from.first(), to.first(), width) }.unwrap();
+        let truth = masked(&wide(&values), Site::AttentionOutput(0), masks()[1], width);
         let found = o.get(&to, values.len());
         o.close("masked", &found, &truth);
         let fallen = found.iter().filter(|value| **value == 0.0).count() as f64 / found.len() as f64;
@@ -376,7 +378,7 @@ fn softmax_on_the_gpu() {
                 let scores: Vec<f32> = noise(61, count).into_iter().map(|score| 4.0 * score + 30.0).collect();
                 let slopes = noise(62, count);
                 let (scores_at, slopes_at) = (o.gpu.upload(&scores).unwrap(), o.gpu.upload(&slopes).unwrap());
-                let site = attention_site(1);
+                let site = Site::Attention(1);
                 let run = |fresh| {
                     let three = (scores_at.first(), log_sums.first(), fresh);
                     // SAFETY: squares for each text and head.
@@ -401,8 +403,8 @@ fn attention_rows(
     heads: usize,
     scores: &[f32],
     slopes: &[f32],
-    masks: Option<Masks>,
-    site: u64,
+    masks: Option<Dropout>,
+    site: Site,
 ) -> (Vec<f64>, Vec<f64>) {
     let (mut all, mut all_back) = (Vec::new(), Vec::new());
     let rows = scores.chunks(group.padded).zip(slopes.chunks(group.padded));

@@ -99,7 +99,7 @@ impl Resident {
                 (0..length).map(move |token| pooling.weight(token, length))
             })
             .collect();
-        let masks = dropout.map(Dropout::masks);
+        let masks = dropout.copied();
         let (mut vectors, tape) = self.network.forward(&tokens, &weights, masks, keep)?;
         let lengths = vectors.chunks_exact_mut(model.dimensions()).map(normalize).collect();
         Ok(Encoded { vectors, lengths, tape })

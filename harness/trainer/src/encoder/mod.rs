@@ -9,7 +9,6 @@ pub mod attention;
 pub mod bert;
 mod buffers;
 mod cross_encoder;
-pub mod dropout;
 pub mod gelu;
 #[cfg(feature = "cuda")]
 pub(crate) mod gpu;
@@ -42,6 +41,8 @@ use bert::{Adaptation, Bert, Sequence, Tape};
 use buffers::Buffer;
 pub(crate) use buffers::release as release_buffers;
 use cross_encoder::{CrossEncoder, HeadTape, Start};
+pub use kernels::transformer::dropout;
+
 use dropout::Dropout;
 use parameters::{Gradients, Parameters};
 use pooling::{LinearPooling, normalize, normalize_backward};

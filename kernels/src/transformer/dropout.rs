@@ -4,9 +4,12 @@
 /// Values fall away with probability `rate`; those that stay are scaled by `1 / (1 - rate)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    key: u64,
-    threshold: u32,
-    scale: f32,
+    /// Made of seed and step.
+    pub(super) key: u64,
+    /// So many of 2^32 values fall away.
+    pub(super) threshold: u32,
+    /// `1 / (1 - rate)`.
+    pub(super) scale: f32,
 }
 
 /// Where in the network a mask lies.
@@ -25,7 +28,8 @@ pub enum Site {
 }
 
 impl Site {
-    fn number(self) -> u64 {
+    /// What the hash of a mask reads, here and in `transformer.cu`.
+    pub(super) fn number(self) -> u64 {
         match self {
             Site::Embeddings => 0,
             Site::Head => 1,
@@ -41,12 +45,6 @@ impl Dropout {
     pub fn new(rate: f32, seed: u64, step: u64) -> Option<Self> {
         let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
         (threshold > 0).then(|| Self { key: mix(seed ^ mix(step)), threshold, scale: 1.0 / (1.0 - rate) })
-    }
-
-    /// The same for a GPU.
-    #[cfg(feature = "cuda")]
-    pub(super) fn masks(&self) -> kernels::transformer::Masks {
-        kernels::transformer::Masks { key: self.key, threshold: self.threshold, scale: self.scale }
     }
 
     /// Masks a row: `text` and `row` name it within its site.
