@@ -41,6 +41,10 @@ pub(super) unsafe fn v128_store(to: *mut v128, value: v128) {
     unsafe { to.cast::<[u8; 16]>().write_unaligned(value.0) }
 }
 
+pub(super) fn i8x16_splat(value: i8) -> v128 {
+    v128([value as u8; 16])
+}
+
 pub(super) fn i16x8_splat(value: i16) -> v128 {
     v128::of_halves(|_| value)
 }
@@ -53,20 +57,8 @@ pub(super) fn i16x8_add(a: v128, b: v128) -> v128 {
     v128::of_halves(|lane| a.halves()[lane].wrapping_add(b.halves()[lane]))
 }
 
-pub(super) fn i16x8_neg(a: v128) -> v128 {
-    v128::of_halves(|lane| a.halves()[lane].wrapping_neg())
-}
-
-pub(super) fn i16x8_shl(a: v128, by: u32) -> v128 {
-    v128::of_halves(|lane| a.halves()[lane].wrapping_shl(by))
-}
-
-pub(super) fn i32x4_shl(a: v128, by: u32) -> v128 {
-    v128::of_words(|lane| a.words()[lane].wrapping_shl(by))
-}
-
-pub(super) fn i32x4_sub(a: v128, b: v128) -> v128 {
-    v128::of_words(|lane| a.words()[lane].wrapping_sub(b.words()[lane]))
+pub(super) fn i16x8_sub(a: v128, b: v128) -> v128 {
+    v128::of_halves(|lane| a.halves()[lane].wrapping_sub(b.halves()[lane]))
 }
 
 pub(super) fn i32x4_add(a: v128, b: v128) -> v128 {

@@ -51,20 +51,31 @@ pub(super) fn dequantize(sum: i32, output_scale: f32, row_scale: f32, bias: f32)
 /// no terms cancel. `p` was fitted for the least largest error of the result.
 #[inline(always)]
 pub(super) fn gelu(x: f32) -> f32 {
+    gelu_by(&GELU, x)
+}
+
+/// The coefficients of `p`, from the highest power on.
+pub(super) const GELU: [f32; 11] = [
+    0.002_241_290_4,
+    -0.006_265_331_5,
+    0.007_096_973_7,
+    -0.008_352_715,
+    0.015_493_146,
+    -0.024_201_777,
+    0.031_759_962,
+    -0.040_321_965,
+    0.051_486_455,
+    -0.070_300_37,
+    0.141_364_32,
+];
+
+/// [`gelu`] by coefficients that the compiler need not know.
+#[inline(always)]
+pub(super) fn gelu_by(p: &[f32; 11], x: f32) -> f32 {
     let u = if x > 5.0 { 5.0 } else { x };
     let u = if u < -5.0 { -5.0 } else { u };
     let t = u * u * 0.08 - 1.0;
-    let p = 0.002_241_290_4;
-    let p = p * t - 0.006_265_331_5;
-    let p = p * t + 0.007_096_973_7;
-    let p = p * t - 0.008_352_715;
-    let p = p * t + 0.015_493_146;
-    let p = p * t - 0.024_201_777;
-    let p = p * t + 0.031_759_962;
-    let p = p * t - 0.040_321_965;
-    let p = p * t + 0.051_486_455;
-    let p = p * t - 0.070_300_37;
-    let p = p * t + 0.141_364_32;
+    let p = p[1..].iter().fold(p[0], |sum, coefficient| sum * t + coefficient);
     x * (0.5 + u * p)
 }
 

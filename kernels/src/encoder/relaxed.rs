@@ -25,8 +25,8 @@
 //!
 //! # A block of codes
 //!
-//! Four rows as [`super::packed`] has them; then, per row, `-64 sum a` over all inputs in 32 bits; then per segment `sum a` over
-//! even and over odd pairs in 16 bits, row after row, and the largest sum of squares of a lane of any row.
+//! Four rows as [`super::packed`] has them; then, per row, `-64 sum a` over all inputs in 32 bits; then per segment `-64 sum a`
+//! over even and over odd pairs modulo 2^16, row after row, and the largest sum of squares of a lane of any row.
 
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 use core::arch::wasm32::*;
@@ -38,8 +38,7 @@ use super::packed::{Product, Tile};
 /// The largest magnitude of a weight.
 pub(super) const MOST: i8 = super::SEVEN_BITS;
 /// Added to weights.
-const RAISED: i8 = 1 << RAISED_SHIFT;
-const RAISED_SHIFT: u32 = 6;
+const RAISED: i8 = 64;
 /// Inputs whose products are added at once: two pairs.
 const GROUP: usize = 4;
 /// Rows of a block.
@@ -204,7 +203,7 @@ fn interleave(rows: &[i8], block: &mut [i8]) {
         let (sums, squares) = sums_of_lanes(codes.as_chunks::<{ ROWS * GROUP }>().0);
         let (starts, most) = notes.split_at_mut(2 * 2 * ROWS);
         for (to, sum) in starts.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
-            *to = (sum as i16).to_le_bytes().map(|byte| byte as i8);
+            *to = ((-i32::from(RAISED) * sum) as i16).to_le_bytes().map(|byte| byte as i8);
         }
         let largest = squares.into_iter().fold(0, i32::max);
         most.copy_from_slice(&largest.to_le_bytes().map(|byte| byte as i8));
@@ -308,7 +307,7 @@ unsafe fn segmented_block(
             if squares <= *limit {
                 add_segment(codes, notes, count, weights, sums, stride);
             } else {
-                add_pairs(codes, notes, count, weights, sums, stride);
+                add_pairs(codes, count, weights, sums, stride);
             }
             (codes, weights) = (codes.add(count * ROWS * GROUP), weights.add(count * PANEL * GROUP));
             (notes, limit, left) = (notes.add(SEGMENT_NOTES), limit.add(1), left - count);
@@ -333,8 +332,7 @@ unsafe fn add_segment(
     unsafe {
         let mut totals = [[i32x4_splat(0); 2]; ROWS];
         for (row, totals) in totals.iter_mut().enumerate() {
-            let too_much = i16x8_shl(v128_load32_splat(notes.add(4 * row).cast()), RAISED_SHIFT);
-            *totals = [i16x8_neg(too_much); 2];
+            *totals = [v128_load32_splat(notes.add(4 * row).cast()); 2];
         }
         let (mut codes, mut weights) = (codes, weights);
         for _ in 0..groups {
@@ -357,35 +355,27 @@ unsafe fn add_segment(
 /// compiled.
 ///
 /// # Safety
-/// As [`add_segment`].
+/// As [`add_segment`], without notes.
 #[inline(never)]
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
-unsafe fn add_pairs(
-    codes: *const i8,
-    notes: *const i8,
-    groups: usize,
-    weights: *const i8,
-    sums: *mut i32,
-    stride: usize,
-) {
+unsafe fn add_pairs(codes: *const i8, groups: usize, weights: *const i8, sums: *mut i32, stride: usize) {
     // SAFETY: the pointers stay within what this function's contract gives.
     unsafe {
         let mut totals = [[i32x4_splat(0); 2]; ROWS];
         for (row, totals) in totals.iter_mut().enumerate() {
-            let sum = i32x4_extadd_pairwise_i16x8(v128_load32_splat(notes.add(4 * row).cast()));
-            let too_much = i32x4_shl(sum, RAISED_SHIFT);
             for (half, total) in totals.iter_mut().enumerate() {
-                *total = i32x4_sub(v128_load(sums.add(row * stride + 4 * half).cast()), too_much);
+                *total = v128_load(sums.add(row * stride + 4 * half).cast());
             }
         }
-        let ones = i16x8_splat(1);
+        let (ones, raised) = (i16x8_splat(1), i8x16_splat(RAISED));
         let (mut codes, mut weights) = (codes, weights);
         for _ in 0..groups {
             let both = [v128_load(weights.cast()), v128_load(weights.add(16).cast())];
             for (row, totals) in totals.iter_mut().enumerate() {
                 let codes = v128_load32_splat(codes.add(row * GROUP).cast());
+                let too_much = i16x8_relaxed_dot_i8x16_i7x16(codes, raised);
                 for (total, weights) in totals.iter_mut().zip(both) {
-                    let pairs = i16x8_relaxed_dot_i8x16_i7x16(codes, weights);
+                    let pairs = i16x8_sub(i16x8_relaxed_dot_i8x16_i7x16(codes, weights), too_much);
                     *total = i32x4_add(*total, i32x4_dot_i16x8(pairs, ones));
                 }
             }

@@ -164,7 +164,7 @@ macro_rules! machine {
                 // SAFETY: as above.
                 unsafe { Self::linear(codes, scales, linear, outputs) };
                 // Tiles are too narrow here for the compiler to see vectors in them.
-                outputs.iter_mut().for_each(|y| *y = math::gelu(*y));
+                gelu(outputs);
             }
             #[inline(never)]
             $(#[target_feature(enable = $features)])?
@@ -707,15 +707,26 @@ fn finish<const GELU: bool, const WHOLE: bool>(
     let sums = sums.as_chunks::<FINISHED>().0.iter();
     let mut inputs = sums.zip(scales.as_chunks::<FINISHED>().0).zip(bias.as_chunks::<FINISHED>().0);
     for (outputs, ((sums, scales), bias)) in whole.iter_mut().zip(&mut inputs) {
-        for lane in 0..FINISHED {
-            outputs[lane] = value(sums[lane], scales[lane], bias[lane]);
+        // Written at once: in between, the compiler has to take each output for a sum to come.
+        let mut values = [0.0; FINISHED];
+        for (lane, value_of) in values.iter_mut().enumerate() {
+            *value_of = value(sums[lane], scales[lane], bias[lane]);
         }
+        *outputs = values;
     }
     if let Some(((sums, scales), bias)) = inputs.next() {
         for (lane, output) in rest.iter_mut().enumerate() {
             *output = value(sums[lane], scales[lane], bias[lane]);
         }
     }
+}
+
+/// GELU in place. Engines of WebAssembly make every constant anew wherever it is used, in three instructions: the
+/// coefficients come as values that the compiler does not know, which stay in registers or on the stack.
+#[inline(always)]
+fn gelu(outputs: &mut [f32]) {
+    let coefficients = std::hint::black_box(math::GELU);
+    outputs.iter_mut().for_each(|y| *y = math::gelu_by(&coefficients, *y));
 }
 
 /// `count` rows of a tile in whole blocks, or, where blocks are single rows, at most `R` in runs of the sizes that are
