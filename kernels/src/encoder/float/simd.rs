@@ -402,12 +402,12 @@ unsafe fn multiply<V: Vector>(
         // SAFETY: the instructions by this function's contract; the lengths have just been looked at.
         row += unsafe {
             match left {
-                12.. if V::TILE_ROWS >= 12 => tile.run::<V, 12>(),
-                8.. if V::TILE_ROWS >= 8 => tile.run::<V, 8>(),
-                6.. if V::TILE_ROWS >= 6 => tile.run::<V, 6>(),
-                4.. => tile.run::<V, 4>(),
-                2.. => tile.run::<V, 2>(),
-                _ => tile.run::<V, 1>(),
+                12.. if V::TILE_ROWS >= 12 => tile.run::<V, 3, 4>(),
+                8.. if V::TILE_ROWS >= 8 => tile.run::<V, 2, 4>(),
+                6.. if V::TILE_ROWS >= 6 => tile.run::<V, 2, 3>(),
+                4.. => tile.run::<V, 1, 4>(),
+                2.. => tile.run::<V, 1, 2>(),
+                _ => tile.run::<V, 1, 1>(),
             }
         };
     }
@@ -425,25 +425,25 @@ struct Tile {
 }
 
 impl Tile {
-    /// How many rows that were.
+    /// `GROUPS` times `ROWS` rows, and how many that were. The rows of a group have one pointer and small multiples of the
+    /// stride, which takes few registers; and the two loops over rows are short enough for the compiler to unroll, without
+    /// which the sums would not stay in theirs.
     ///
     /// # Safety
-    /// The instructions of `V` must exist; `rows` and `outputs` must be good for `ROWS` rows, `panel` for `inputs` times a
+    /// The instructions of `V` must exist; `rows` and `outputs` must be good for as many rows, `panel` for `inputs` times a
     /// panel's width, `start` for one.
     #[inline(always)]
-    unsafe fn run<V: Vector, const ROWS: usize>(self) -> usize {
+    unsafe fn run<V: Vector, const GROUPS: usize, const ROWS: usize>(self) -> usize {
         // SAFETY: by this function's contract.
         unsafe {
-            let mut sums = [[V::splat(0.0); REGISTERS]; ROWS];
-            for sums in &mut sums {
-                for (register, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load(self.start.add(register * V::LANES));
-                }
+            let mut start = [V::splat(0.0); REGISTERS];
+            for (register, start) in start.iter_mut().enumerate() {
+                *start = V::load(self.start.add(register * V::LANES));
             }
-            // Every third row has a pointer of its own: three offsets from each need no further registers.
-            let mut group = [self.rows; MAX_ROWS / 3];
-            for (at, pointer) in group.iter_mut().enumerate() {
-                *pointer = pointer.wrapping_add(at * 3 * self.row_stride);
+            let mut sums = [[start; ROWS]; GROUPS];
+            let mut values = [self.rows; GROUPS];
+            for (group, pointer) in values.iter_mut().enumerate() {
+                *pointer = pointer.wrapping_add(group * ROWS * self.row_stride);
             }
             let mut panel = self.panel;
             for _ in 0..self.inputs {
@@ -451,23 +451,27 @@ impl Tile {
                 for (register, weights) in weights.iter_mut().enumerate() {
                     *weights = V::load(panel.add(register * V::LANES));
                 }
-                for row in 0..ROWS {
-                    let value = V::splat(*group[row / 3].add(row % 3 * self.row_stride));
-                    for (sum, weights) in sums[row].iter_mut().zip(weights) {
-                        *sum = sum.add(value.mul(weights));
+                for (sums, pointer) in sums.iter_mut().zip(&mut values) {
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let value = V::splat(*pointer.add(row * self.row_stride));
+                        for (sum, weights) in sums.iter_mut().zip(weights) {
+                            *sum = sum.add(value.mul(weights));
+                        }
                     }
-                }
-                panel = panel.wrapping_add(REGISTERS * V::LANES);
-                for pointer in &mut group {
                     *pointer = pointer.wrapping_add(1);
                 }
+                panel = panel.wrapping_add(REGISTERS * V::LANES);
             }
-            for (row, sums) in sums.iter().enumerate() {
-                for (register, sum) in sums.iter().enumerate() {
-                    sum.store(self.outputs.add(row * self.stride + register * V::LANES));
+            let mut outputs = self.outputs;
+            for sums in &sums {
+                for sums in sums {
+                    for (register, sum) in sums.iter().enumerate() {
+                        sum.store(outputs.wrapping_add(register * V::LANES));
+                    }
+                    outputs = outputs.wrapping_add(self.stride);
                 }
             }
         }
-        ROWS
+        GROUPS * ROWS
     }
 }
