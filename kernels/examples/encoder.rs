@@ -1,4 +1,5 @@
-//! Sentences a second through the 8-bit encoder at MiniLM's size, on one thread, for every instruction set here.
+//! Sentences a second through the encoder at MiniLM's size, in 8 bits and in floats, on one thread, for every instruction
+//! set here.
 //!
 //! `cargo run --release -p kernels --example encoder [SECONDS [SET [TOKENS]]]`. Weights are random: speed does not depend on them.
 //! Times are the thread's own, as Linux accounts them.
@@ -6,14 +7,18 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use kernels::InstructionSet;
-use kernels::encoder::{EIGHT_BITS, Encoder, Layer, Linear, Norm, Shape, Weights, quantize_rows};
+use kernels::encoder::{
+    EIGHT_BITS, Encoder, Layer, Linear, Norm, Sequence, Shape, Weights, float, quantize_rows,
+};
 
 const LAYERS: usize = 6;
 const TEXTS: usize = 32;
+const SHAPE: Shape =
+    Shape { vocabulary: 1000, positions: 512, width: 384, heads: 12, inner: 1536, epsilon: 1e-12 };
 
 fn main() {
     let seconds: f64 = std::env::args().nth(1).map_or(1.0, |text| text.parse().unwrap());
-    let weights = weights();
+    let (weights, floats) = (weights(), floats());
     let only = std::env::args().nth(2);
     let lengths: Vec<usize> = match std::env::args().nth(3) {
         Some(length) => vec![length.parse().unwrap()],
@@ -23,28 +28,38 @@ fn main() {
         if only.as_ref().is_some_and(|only| *only != set.to_string()) {
             continue;
         }
-        let encoder = Encoder::on(weights.clone(), Some(set)).unwrap();
-        for length in lengths.clone() {
-            let texts: Vec<Vec<u32>> = (0..TEXTS)
-                .map(|text| (0..length).map(|place| (text * 977 + place * 131) as u32 % 1000).collect())
-                .collect();
-            let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-            encoder.forward(&texts).unwrap();
-            let (mut best, mut spent) = (f64::INFINITY, 0.0);
-            while spent < seconds {
-                let start = cpu_seconds();
-                encoder.forward(&texts).unwrap();
-                let time = cpu_seconds() - start;
-                (best, spent) = (best.min(time), spent + time);
-            }
-            let products = (LAYERS * (4 * 384 * 384 + 2 * 384 * 1536) * length * TEXTS) as f64;
-            println!(
-                "{set:12} {length:4} tokens: {:8.1} sentences/s, {:6.1} G products/s in linear maps",
-                TEXTS as f64 / best,
-                products / best * 1e-9
-            );
+        let eight_bits = Encoder::on(weights.clone(), Some(set)).unwrap();
+        let float = float::Encoder::on(floats.clone(), Some(set)).unwrap();
+        for &length in &lengths {
+            measure(&format!("{set:12} 8 bits"), length, seconds, &|texts| {
+                eight_bits.forward_sequences(texts).unwrap()
+            });
+            measure(&format!("{set:12} floats"), length, seconds, &|texts| {
+                float.forward_sequences(texts).unwrap()
+            });
         }
     }
+}
+
+fn measure(name: &str, length: usize, seconds: f64, forward: &dyn Fn(&[Sequence<'_>]) -> Vec<f32>) {
+    let texts: Vec<Vec<u32>> = (0..TEXTS)
+        .map(|text| (0..length).map(|place| (text * 977 + place * 131) as u32 % 1000).collect())
+        .collect();
+    let texts: Vec<Sequence> = texts.iter().map(|ids| Sequence::single(ids)).collect();
+    forward(&texts);
+    let (mut best, mut spent) = (f64::INFINITY, 0.0);
+    while spent < seconds {
+        let start = cpu_seconds();
+        forward(&texts);
+        let time = cpu_seconds() - start;
+        (best, spent) = (best.min(time), spent + time);
+    }
+    let products = (LAYERS * (4 * 384 * 384 + 2 * 384 * 1536) * length * TEXTS) as f64;
+    println!(
+        "{name} {length:4} tokens: {:8.1} sentences/s, {:6.1} G products/s in linear maps",
+        TEXTS as f64 / best,
+        products / best * 1e-9
+    );
 }
 
 /// Nanoseconds this thread was on a processor.
@@ -68,7 +83,7 @@ fn norm(width: usize) -> Norm {
 }
 
 fn weights() -> Weights {
-    let (width, inner, vocabulary, positions) = (384, 1536, 1000, 512);
+    let Shape { width, inner, vocabulary, positions, .. } = SHAPE;
     let (words, word_scales) = quantize_rows(&noise(vocabulary * width), width, EIGHT_BITS);
     let layer = Layer {
         query_key_value: linear(width, 3 * width),
@@ -79,7 +94,7 @@ fn weights() -> Weights {
         output_norm: norm(width),
     };
     Weights {
-        shape: Shape { vocabulary, positions, width, heads: 12, inner, epsilon: 1e-12 },
+        shape: SHAPE,
         words,
         word_scales,
         positions: noise(positions * width),
@@ -87,4 +102,27 @@ fn weights() -> Weights {
         norm: norm(width),
         layers: vec![layer; LAYERS],
     }
+}
+
+fn floats() -> float::Weights {
+    let Shape { width, inner, vocabulary, positions, .. } = SHAPE;
+    let linear = |inputs: usize, outputs: usize| {
+        let weights = noise(inputs * outputs).iter().map(|weight| weight / (inputs as f32).sqrt()).collect();
+        float::Linear { weights, bias: noise(outputs) }
+    };
+    let layer = float::Layer {
+        query_key_value: linear(width, 3 * width),
+        attention_output: linear(width, width),
+        attention_norm: norm(width),
+        intermediate: linear(width, inner),
+        output: linear(inner, width),
+        output_norm: norm(width),
+    };
+    let embeddings = float::Embeddings {
+        words: noise(vocabulary * width),
+        positions: noise(positions * width),
+        segments: noise(width),
+        norm: norm(width),
+    };
+    float::Weights { shape: SHAPE, embeddings, layers: vec![layer; LAYERS] }
 }

@@ -2,7 +2,7 @@
 //!
 //! Texts are sorted by length and cut into batches of about `batch_tokens` tokens. A batch is packed: token after token
 //! without padding, so a text's vector cannot depend on its neighbours' lengths. Natively the batches run in parallel on
-//! rayon's threads (see `encoder::bert`).
+//! rayon's threads.
 
 use kernels::encoder::Sequence;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use crate::encoder::bert::BertConfig;
 #[cfg(feature = "float")]
 use crate::encoder::float_bert::Bert;
 use crate::encoder::quantized::{MODEL_TYPE, QuantizedBert};
-use crate::encoder::{Embeddings, Encoder, EncoderOptions, digest_with, normalize};
+use crate::encoder::{Embeddings, Encoder, EncoderOptions, Instructions, digest_with, normalize};
 use crate::error::{Result, ScorerError};
 use crate::pooling::Pooling;
 use crate::template::{Role, Template};
@@ -30,6 +30,10 @@ pub struct DualEncoder {
     batch_tokens: usize,
     digest: String,
 }
+
+/// Goes up whenever `kernels::encoder::float` changes a bit; 1 is its first, after candle's floats.
+#[cfg(feature = "float")]
+const FLOATS: u32 = 1;
 
 /// A transformer of either kind.
 pub(crate) enum Transformer {
@@ -50,32 +54,37 @@ impl Transformer {
             MODEL_TYPE => {
                 Ok(Self::Quantized(QuantizedBert::from_weights(config, weights, options.instructions)?))
             }
-            _ => Self::float(config, weights),
+            _ => Self::float(config, weights, options.instructions),
         }
     }
 
     #[cfg(feature = "float")]
-    fn float(config: &BertConfig, weights: &Weights) -> Result<Self> {
-        Ok(Self::Float(Bert::from_weights(config.clone(), weights)?))
+    fn float(config: &BertConfig, weights: &Weights, instructions: Instructions) -> Result<Self> {
+        Ok(Self::Float(Bert::from_weights(config, weights, instructions)?))
     }
 
     #[cfg(not(feature = "float"))]
-    fn float(_: &BertConfig, _: &Weights) -> Result<Self> {
+    fn float(_: &BertConfig, _: &Weights, _: Instructions) -> Result<Self> {
         Err(ScorerError::FloatsNotBuilt)
     }
 
-    /// Whether the vectors of a sequence do not depend on what it is packed with, to the last bit.
-    pub(crate) fn is_exact(&self) -> bool {
-        matches!(self, Self::Quantized(_))
+    /// The digest of a bundle as that of its vectors. What was computed and kept by other sums of floats is not taken for
+    /// ours, nor the other way round.
+    pub(crate) fn digest(&self, bundle: String) -> String {
+        match self {
+            #[cfg(feature = "float")]
+            Self::Float(_) => {
+                blake3::hash(format!("{bundle}:floats={FLOATS}").as_bytes()).to_hex().to_string()
+            }
+            Self::Quantized(_) => bundle,
+        }
     }
 
     /// Token vectors, `sum of lengths x hidden_size`, of sequences that may be pairs.
     pub(crate) fn forward_sequences(&self, packed: &[Sequence<'_>]) -> Result<Vec<f32>> {
         match self {
             #[cfg(feature = "float")]
-            Transformer::Float(bert) => {
-                Ok(bert.forward_sequences(packed)?.flatten_all()?.to_vec1::<f32>()?)
-            }
+            Transformer::Float(bert) => bert.forward_sequences(packed),
             Transformer::Quantized(bert) => bert.forward_sequences(packed),
         }
     }
@@ -117,11 +126,11 @@ impl DualEncoder {
             tokens,
             template: Template::from_bundle(bundle)?,
             lowercase: file.do_lower_case,
+            digest: transformer.digest(digest_with(bundle, options.max_tokens)),
             transformer,
             config,
             pooling: Pooling::from_bundle(bundle)?,
             batch_tokens: options.batch_tokens,
-            digest: digest_with(bundle, options.max_tokens),
         })
     }
 
@@ -149,7 +158,7 @@ impl DualEncoder {
     /// taken as they are, special tokens included, and must hold 1 to `max_position_embeddings` ids of the vocabulary.
     ///
     /// # Errors
-    /// `BadArgument` for an empty or overlong sequence or an unknown id, `Compute` when the tensor library fails.
+    /// `BadArgument` for an empty or overlong sequence or an unknown id.
     pub fn pool_ids(&self, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|&index| sequences[index].len());

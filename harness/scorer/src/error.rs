@@ -75,12 +75,12 @@ pub enum ScorerError {
     /// An argument is outside its range (a dimension of zero, a batch of zero tokens, an empty vocabulary).
     #[error("{0}")]
     BadArgument(String),
-    /// The tensor library failed; the text is its own.
+    /// The tensor library under the language models failed; the text is its own.
     #[error("tensor computation failed: {0}")]
     Compute(String),
 }
 
-#[cfg(feature = "float")]
+#[cfg(feature = "language-model")]
 impl From<candle_core::Error> for ScorerError {
     fn from(error: candle_core::Error) -> Self {
         ScorerError::Compute(error.to_string())

@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kernels::InstructionSet;
 use scorer::dual_encoder::DualEncoder;
 use scorer::encoder::static_table::StaticTable;
 use scorer::tokens::Tokens;
-use scorer::{Bundle, Embeddings, Encoder, EncoderOptions, Role, ScorerError, load_encoder};
+use scorer::{Bundle, Embeddings, Encoder, EncoderOptions, Instructions, Role, ScorerError, load_encoder};
 
 const POOLINGS: [&str; 6] = ["cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"];
 
@@ -77,6 +78,10 @@ fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
 fn unit_rows(values: &[f32], width: usize) -> Vec<f32> {
     let length = |row: &[f32]| row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     values.chunks(width).flat_map(|row| row.iter().map(|&x| (f64::from(x) / length(row)) as f32)).collect()
@@ -123,12 +128,30 @@ fn a_vector_does_not_depend_on_its_neighbours() {
     let small = EncoderOptions { batch_tokens: 1, ..Default::default() };
     let alone = encode(&*load_encoder(&tiny(), &small).unwrap(), &texts);
     let together = encode(&*load_encoder(&tiny(), &EncoderOptions::default()).unwrap(), &texts);
-    assert!(largest_difference(&alone.values, &together.values) < 2e-6);
+    assert_eq!(bits(&alone.values), bits(&together.values));
     let mut reversed = texts.clone();
     reversed.reverse();
     let backwards = encode(&*load_encoder(&tiny(), &EncoderOptions::default()).unwrap(), &reversed);
     let rows: Vec<f32> = (0..100).rev().flat_map(|row| backwards.row(row).to_vec()).collect();
-    assert!(largest_difference(&rows, &together.values) < 2e-6);
+    assert_eq!(bits(&rows), bits(&together.values));
+}
+
+#[test]
+fn floats_have_the_same_bits_on_all_instructions_and_threads() {
+    let texts = texts();
+    let best = encode(&*load_encoder(&tiny(), &EncoderOptions::default()).unwrap(), &texts);
+    let sets = InstructionSet::all_available().map(Instructions::Set);
+    for instructions in sets.chain([Instructions::Scalar]) {
+        for batch_tokens in [1, 100] {
+            let options = EncoderOptions { instructions, batch_tokens, ..Default::default() };
+            let encoder = load_encoder(&tiny(), &options).unwrap();
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let found = pool.install(|| encode(&*encoder, &texts));
+                assert_eq!(bits(&found.values), bits(&best.values), "{instructions:?}, {threads} threads");
+            }
+        }
+    }
 }
 
 #[test]
@@ -156,7 +179,9 @@ fn the_token_limit_cuts_and_changes_the_digest() {
     let encoder = load_encoder(&tiny(), &options).unwrap();
     let vectors = encoder.encode(&["cat dinner", "cat dinner for the dog"], Role::Document).unwrap();
     assert_eq!(vectors.row(0), vectors.row(1));
-    assert_ne!(encoder.digest(), tiny().digest());
+    let without = load_encoder(&tiny(), &EncoderOptions::default()).unwrap();
+    assert_ne!(encoder.digest(), without.digest());
+    assert_ne!(without.digest(), tiny().digest(), "vectors kept from other sums of floats are not ours");
     let none = EncoderOptions { max_tokens: Some(1), ..Default::default() };
     assert!(matches!(load_encoder(&tiny(), &none), Err(ScorerError::BadArgument(_))));
 }

@@ -1,4 +1,4 @@
-//! The float steps of the encoder, each written once.
+//! The float steps of the encoder, in 8 bits and in floats, each written once.
 //!
 //! Every function here is plain Rust: Rust neither contracts a product and a sum into one rounding nor reorders
 //! additions, and only operations with one IEEE 754 answer are used (+, -, *, /, square root, conversions, bit
@@ -96,6 +96,58 @@ pub(super) fn probability_code(y: f32) -> i32 {
     round(power * PROBABILITY_LIMIT as f32)
 }
 
+/// The error function, within 4e-7 (Abramowitz and Stegun, formula 7.1.26): erf x = 1 - (a1 t + ... + a5 t^5) exp(-x^2)
+/// with t = 1 / (1 + p x). Branch-free, so that a loop over it becomes vector instructions.
+#[inline(always)]
+#[must_use]
+pub fn erf(x: f32) -> f32 {
+    const P: f32 = 0.327_591_1;
+    const A: [f32; 5] = [0.254_829_6, -0.284_496_74, 1.421_413_7, -1.453_152, 1.061_405_4];
+    let magnitude = x.abs();
+    let t = 1.0 / (1.0 + P * magnitude);
+    let polynomial = t * (A[0] + t * (A[1] + t * (A[2] + t * (A[3] + t * A[4]))));
+    (1.0 - polynomial * exp_of_negative(-magnitude * magnitude)).copysign(x)
+}
+
+/// exp for arguments at or below zero, within 2 units in the last place down to -87, where it stays: 2^n times a
+/// polynomial on [-ln2/2, ln2/2].
+#[inline(always)]
+#[must_use]
+pub fn exp_of_negative(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = if x > -87.0 { x } else { -87.0 };
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let series = 1.0 / 2.0 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))));
+    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    let power = f32::from_bits(n.wrapping_add(127).wrapping_shl(23) as u32);
+    (1.0 + (r + r * r * series)) * power
+}
+
+/// `x Phi(x)` in floats, within 3e-7 (1 + |x|), by [`erf`].
+#[inline(always)]
+pub(super) fn gelu_by_erf(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// Logits to the numerators of a softmax, `exp((logit - largest logit) * scale)`, in place; their sum.
+#[inline(always)]
+pub(super) fn softmax(logits: &mut [f32], scale: f32) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    for chunk in whole {
+        for (most, &logit) in lanes.iter_mut().zip(chunk) {
+            *most = larger(*most, logit);
+        }
+    }
+    let rest = rest.iter().fold(f32::NEG_INFINITY, |most, &logit| larger(most, logit));
+    let largest = lanes.into_iter().fold(rest, larger);
+    logits.iter_mut().for_each(|logit| *logit = exp_of_negative((*logit - largest) * scale));
+    sum_of(logits, |x| x)
+}
+
 /// `log2(e) / sqrt(head)`: attention's logits in powers of two.
 #[inline(always)]
 pub(super) fn logit_scale(head: usize) -> f32 {
@@ -181,6 +233,50 @@ mod tests {
         }
         assert_eq!(gelu(0.0), 0.0);
         assert!((gelu(1e6) - 1e6).abs() < 1.0 && gelu(-1e6).abs() < 1.0);
+    }
+
+    #[test]
+    fn gelu_in_floats_is_within_its_bound() {
+        for step in -1200..=1200 {
+            let x = step as f32 * 0.01;
+            let error = (f64::from(gelu_by_erf(x)) - gelu_f64(f64::from(x))).abs();
+            assert!(error <= 3e-7 * (1.0 + f64::from(x.abs())), "gelu({x}) is off by {error:e}");
+        }
+        assert_eq!((gelu_by_erf(0.0), gelu_by_erf(1e6), gelu_by_erf(-1e6)), (0.0, 1e6, 0.0));
+    }
+
+    #[test]
+    fn erf_at_known_points() {
+        // Values of the error function to ten digits.
+        let known = [(0.0, 0.0), (0.1, 0.112_462_916), (0.5, 0.520_499_878), (1.0, 0.842_700_793)];
+        let more = [(1.5, 0.966_105_146), (2.0, 0.995_322_265), (3.0, 0.999_977_91), (9.0, 1.0)];
+        for (x, value) in known.into_iter().chain(more) {
+            assert!((f64::from(erf(x)) - value).abs() < 4e-7, "erf({x}) = {}", erf(x));
+            assert_eq!(erf(-x), -erf(x));
+        }
+    }
+
+    #[test]
+    fn exp_against_the_standard_library() {
+        for step in 0..8700 {
+            let x = -0.01 * step as f32;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp_of_negative(x)) - exact).abs() <= 3e-7 * exact, "exp({x})");
+        }
+        assert_eq!(exp_of_negative(f32::NEG_INFINITY), exp_of_negative(-87.0));
+    }
+
+    /// By hand: exp(0), exp(-ln 4) and what is far below, whatever the lane.
+    #[test]
+    fn softmax_numerators_and_their_sum() {
+        for count in [3, 16, 17, 40] {
+            let mut logits = vec![-1e4; count];
+            (logits[1], logits[count - 1]) = (6.0, 6.0 - 2.0 * 4.0f32.ln());
+            let total = softmax(&mut logits, 0.5);
+            assert_eq!(logits[1], 1.0);
+            assert!((logits[count - 1] - 0.25).abs() < 2e-7 && (total - 1.25).abs() < 2e-7, "{logits:?}");
+            assert!(logits[0] < 1e-37, "{}", logits[0]);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The forward path of a BERT encoder (Devlin et al. 2019, arXiv 1810.04805) in 8-bit weights and activations: token
-//! ids in, a vector per token out, the same bits on every device.
+//! ids in, a vector per token out, the same bits on every device. Its twin in floats, which keeps that promise too, is
+//! [`float`].
 //!
 //! # What is computed
 //!
@@ -35,6 +36,7 @@
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod emulated;
+pub mod float;
 mod math;
 mod packed;
 #[cfg(any(all(test, not(target_arch = "wasm32")), all(target_arch = "wasm32", feature = "relaxed-simd")))]
@@ -344,26 +346,35 @@ fn check_sequences(shape: &Shape, has_second_segment: bool, sequences: &[Sequenc
     Ok(())
 }
 
+impl Shape {
+    /// What has to hold in 8 bits and in floats.
+    fn check(&self) -> Result<()> {
+        let Shape { vocabulary, width, heads, epsilon, .. } = *self;
+        in_range("vocabulary", vocabulary, 1, u32::MAX as usize, "1 to 2^32 - 1")?;
+        in_range("heads", heads, 1, width, "1 to the width")?;
+        if !width.is_multiple_of(heads) {
+            return Err(out_of_range("heads", heads, "a divisor of the width"));
+        }
+        if !(epsilon > 0.0 && epsilon < 1.0) {
+            let (value, expected) = (f64::from(epsilon), "a number between 0 and 1");
+            return Err(Error::OutOfRange { what: "epsilon", value, expected });
+        }
+        Ok(())
+    }
+}
+
 impl Weights {
     /// Refuses sizes that do not fit each other, or that the integer sums could not hold, and values that are not finite.
     ///
     /// # Errors
     /// As [`Encoder::new`] says.
     pub fn check(&self) -> Result<()> {
-        let Shape { vocabulary, positions, width, heads, inner, epsilon } = self.shape;
-        in_range("vocabulary", vocabulary, 1, u32::MAX as usize, "1 to 2^32 - 1")?;
+        let Shape { vocabulary, positions, width, heads, inner, .. } = self.shape;
         in_range("positions", positions, 1, MAX_POSITIONS, "1 to 512")?;
         in_range("width", width, 1, MAX_INPUTS, "1 to 65536")?;
         in_range("inner width", inner, 1, MAX_INPUTS, "1 to 65536")?;
-        in_range("heads", heads, 1, width, "1 to the width")?;
-        if !width.is_multiple_of(heads) {
-            return Err(out_of_range("heads", heads, "a divisor of the width"));
-        }
+        self.shape.check()?;
         in_range("width of a head", width / heads, 1, MAX_HEAD, "1 to 256")?;
-        if !(epsilon > 0.0 && epsilon < 1.0) {
-            let (value, expected) = (f64::from(epsilon), "a number between 0 and 1");
-            return Err(Error::OutOfRange { what: "epsilon", value, expected });
-        }
         length("word embeddings", self.words.len(), vocabulary, width)?;
         finite("word scales", &self.word_scales, vocabulary, 1)?;
         finite("position embeddings", &self.positions, positions, width)?;

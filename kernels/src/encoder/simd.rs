@@ -441,12 +441,12 @@ impl<M: Machine> Forward for Packed<M> {
     }
 }
 
-fn length(sequences: &[Sequence<'_>]) -> usize {
+pub(super) fn length(sequences: &[Sequence<'_>]) -> usize {
     sequences.iter().map(Sequence::len).sum()
 }
 
 /// Runs of sequences of at most [`CHUNK_TOKENS`] tokens; a longer sequence is a run of its own.
-fn chunks<'a, 'b>(sequences: &'b [Sequence<'a>]) -> Vec<&'b [Sequence<'a>]> {
+pub(super) fn chunks<'a, 'b>(sequences: &'b [Sequence<'a>]) -> Vec<&'b [Sequence<'a>]> {
     let (mut chunks, mut start, mut tokens) = (Vec::new(), 0, 0);
     for (place, sequence) in sequences.iter().enumerate() {
         if tokens + sequence.len() > CHUNK_TOKENS && place > start {

@@ -1,6 +1,7 @@
 //! What every BERT (Devlin et al. 2019, arXiv 1810.04805) here has in common, in floats or in 8 bits: its configuration,
 //! and the functions that float networks, trained or scoring, compute GELU and softmax from.
 
+pub use kernels::encoder::float::{erf, exp_of_negative};
 use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG};
@@ -85,57 +86,5 @@ impl BertConfig {
             }
         }
         Ok(())
-    }
-}
-
-/// The error function, within 4e-7 (Abramowitz and Stegun, formula 7.1.26): erf x = 1 - (a1 t + ... + a5 t^5) exp(-x^2)
-/// with t = 1 / (1 + p x). Branch-free, so that a loop over it becomes vector instructions.
-#[inline(always)]
-pub fn erf(x: f32) -> f32 {
-    const P: f32 = 0.327_591_1;
-    const A: [f32; 5] = [0.254_829_6, -0.284_496_74, 1.421_413_7, -1.453_152, 1.061_405_4];
-    let magnitude = x.abs();
-    let t = 1.0 / (1.0 + P * magnitude);
-    let polynomial = t * (A[0] + t * (A[1] + t * (A[2] + t * (A[3] + t * A[4]))));
-    (1.0 - polynomial * exp_of_negative(-magnitude * magnitude)).copysign(x)
-}
-
-/// exp for arguments at or below zero, within 2 units in the last place: 2^n times a polynomial on [-ln2/2, ln2/2].
-#[inline(always)]
-pub fn exp_of_negative(x: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let series = 1.0 / 2.0 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))));
-    let power = f32::from_bits(((n as i32 + 127) as u32) << 23);
-    (1.0 + (r + r * r * series)) * power
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn erf_at_known_points() {
-        // Values of the error function to ten digits.
-        let known = [(0.0, 0.0), (0.1, 0.112_462_916), (0.5, 0.520_499_878), (1.0, 0.842_700_793)];
-        let more = [(1.5, 0.966_105_146), (2.0, 0.995_322_265), (3.0, 0.999_977_91), (9.0, 1.0)];
-        for (x, value) in known.into_iter().chain(more) {
-            assert!((f64::from(erf(x)) - value).abs() < 4e-7, "erf({x}) = {}", erf(x));
-            assert_eq!(erf(-x), -erf(x));
-        }
-    }
-
-    #[test]
-    fn exp_against_the_standard_library() {
-        for step in 0..8700 {
-            let x = -0.01 * step as f32;
-            let exact = f64::from(x).exp();
-            assert!((f64::from(exp_of_negative(x)) - exact).abs() <= 3e-7 * exact, "exp({x})");
-        }
     }
 }

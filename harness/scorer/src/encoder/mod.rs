@@ -20,15 +20,15 @@ pub trait Encoder: Send + Sync {
     /// The width of every vector.
     fn dimensions(&self) -> usize;
 
-    /// Hexadecimal digest of the bundle (and of what the options changed), a key for cached vectors.
+    /// Hexadecimal digest of everything that decides a vector, a key for those that are kept: the bundle's own, with what
+    /// the options changed and, for a transformer in floats, with the order of its sums.
     fn digest(&self) -> &str;
 
     /// One vector per text, in order. A text without a known token gives the zero vector (static table) or the vector of
-    /// its special tokens alone (transformer). A vector does not depend on the texts beside it, for a float transformer
-    /// beyond the rounding of the matrix products (below 1e-6 per element).
+    /// its special tokens alone (transformer). A vector does not depend on the texts beside it.
     ///
     /// # Errors
-    /// Only if the tokenizer or the tensor library fails.
+    /// Only if the tokenizer fails.
     fn encode(&self, texts: &[&str], role: Role) -> Result<Embeddings>;
 }
 
@@ -64,11 +64,11 @@ pub struct EncoderOptions {
     pub max_tokens: Option<usize>,
     /// Tokens that go through the transformer at once: the lever on memory (about 20 KiB per token for MiniLM).
     pub batch_tokens: usize,
-    /// Where an 8-bit transformer runs; no other bundle looks at it, and no result depends on it.
+    /// Where a transformer runs; no other bundle looks at it, and no result depends on it.
     pub instructions: Instructions,
 }
 
-/// The instructions an 8-bit transformer uses.
+/// The instructions a transformer uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Instructions {
     /// The fastest this processor has.

@@ -120,11 +120,12 @@ impl CrossEncoder {
         let outputs = file.head.outputs(cuts.scale().levels().len());
         let head = GradeHead::from_weights(&weights, config.hidden_size, outputs)?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update(digest_with(bundle, options.max_tokens).as_bytes());
+        let transformer = Transformer::from_bundle(bundle, &config, &weights, options)?;
+        hasher.update(transformer.digest(digest_with(bundle, options.max_tokens)).as_bytes());
         hasher.update(bundle.get(LABELER).unwrap_or_default());
         Ok(Self {
             tokens,
-            transformer: Transformer::from_bundle(bundle, &config, &weights, options)?,
+            transformer,
             width: config.hidden_size,
             head,
             kind: file.head,
@@ -142,15 +143,13 @@ impl CrossEncoder {
     /// The classifier's outputs for each pair, in order.
     ///
     /// # Errors
-    /// Only if the tokenizer or the tensor library fails.
+    /// Only if the tokenizer fails.
     pub fn outputs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Vec<f64>>> {
         let ids = pairs.iter().map(|pair| self.tokens.encode(pair.query, pair.document));
         let ids = ids.collect::<Result<Vec<PairIds>>>()?;
         let mut order: Vec<usize> = (0..ids.len()).collect();
         order.sort_by_key(|&at| ids[at].ids.len());
-        // What a float product rounds to depends on how many rows it has: alone, a pair's label is its own.
-        let budget = if self.transformer.is_exact() { self.batch_tokens } else { 1 };
-        let batches = batches(&order, |at| ids[at].ids.len(), budget);
+        let batches = batches(&order, |at| ids[at].ids.len(), self.batch_tokens);
         let mut outputs = vec![Vec::new(); pairs.len()];
         for (batch, found) in batches.iter().zip(self.run(&batches, &ids)?) {
             batch.iter().zip(found).for_each(|(&at, found)| outputs[at] = found);

@@ -72,7 +72,7 @@ pub trait Labeler: Send + Sync {
     /// One label a pair, in order. A label does not depend on the pairs beside it.
     ///
     /// # Errors
-    /// Only if the tokenizer or the tensor library fails.
+    /// Only if the tokenizer fails.
     fn label(&self, pairs: &[Pair<'_>]) -> Result<Vec<Label>>;
 
     /// The label of one pair and what it rests on, as far as the labeler can say.
