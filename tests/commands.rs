@@ -156,7 +156,7 @@ fn a_quantised_model_says_what_it_costs_and_evaluates_near_its_floats() {
     assert_eq!((loss["collection"].as_str(), loss["queries"].as_u64()), (Some("sample"), Some(60)));
     assert!(loss["least_cosine"].as_f64().unwrap() > 0.9, "{made}");
     let found = folder.json("evaluate --dataset sample --encoder int8.bundle --measures nDCG@10");
-    assert_eq!(found["measures"]["nDCG@10"], loss["nDCG@10 8 bits"], "{found}");
+    assert_eq!(found["measures"]["nDCG@10"], loss["nDCG@10 quantized"], "{found}");
     let inspected = folder.run("model inspect int8.bundle").ok();
     assert!(inspected.stdout.contains("bert_int8"), "{}", inspected.stdout);
     assert!(inspected.stdout.contains("| sample | 60 |"), "{}", inspected.stdout);

@@ -16,6 +16,8 @@ pub mod labeler;
 #[cfg(feature = "language-model")]
 pub mod language_model;
 pub mod pooling;
+// The browser runs what this makes.
+#[cfg(not(target_arch = "wasm32"))]
 pub mod quantize;
 pub mod template;
 pub mod tokens;
@@ -27,5 +29,6 @@ pub use embedded::{EMBEDDED, embedded};
 pub use encoder::{Embeddings, Encoder, EncoderOptions, Instructions, load_encoder};
 pub use error::ScorerError;
 pub use labeler::{Label, Labeler, Pair, load_labeler};
+#[cfg(not(target_arch = "wasm32"))]
 pub use quantize::{WeightBits, quantize, quantize_labeler};
 pub use template::{Role, Template, join_title};

@@ -79,7 +79,7 @@ fn a_label_is_the_expected_grade_of_its_distribution_and_its_own() {
 
 fn quantized() -> Bundle {
     let rows = expected();
-    quantize_labeler(&tiny(), &pairs(&rows), WeightBits::Eight, "A card.").unwrap()
+    quantize_labeler(&tiny(), &pairs(&rows), WeightBits::Eight, "A card.", &mut |_, _| {}).unwrap()
 }
 
 fn digest(labels: &[Label]) -> String {
@@ -144,7 +144,8 @@ fn what_does_not_fit_is_refused_by_name() {
         "pairs",
     );
     all(said("config.json", &|file| file["type_vocab_size"] = 1.into()), "type_vocab_size 1");
-    let encoder = quantize_labeler(&scorer::embedded().unwrap(), &[], WeightBits::Eight, "").unwrap_err();
+    let encoder = quantize_labeler(&scorer::embedded().unwrap(), &[], WeightBits::Eight, "", &mut |_, _| {})
+        .unwrap_err();
     assert!(encoder.to_string().contains("no cross-encoder"), "{encoder}");
     let refused = scorer::load_encoder(&tiny(), &EncoderOptions::default()).map(|_| ()).unwrap_err();
     assert!(matches!(refused, ScorerError::MissingFile { .. }), "a labeler is no encoder: {refused}");

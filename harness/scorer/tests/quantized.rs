@@ -128,7 +128,8 @@ fn one_digest(bundle: &Bundle, pairs: &[(String, String)], mut instructions: Vec
 
 /// Quantised over nothing: the bundle does not depend on how texts are chosen.
 fn tiny_quantized() -> Bundle {
-    quantize(&tiny(), &["cat dinner", "how to fix the dog"], WeightBits::Eight, "A card.").unwrap()
+    quantize(&tiny(), &["cat dinner", "how to fix the dog"], WeightBits::Eight, "A card.", &mut |_, _| {})
+        .unwrap()
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn minilm_has_one_digest_and_stays_close_to_its_floats() {
     let Some(float) = minilm() else { return };
     let pairs = pairs(MINILM_PAIRS);
     let texts: Vec<&str> = pairs.iter().take(60).map(|(_, d)| d.as_str()).collect();
-    let bundle = quantize(&float, &texts, WeightBits::Eight, "").unwrap();
+    let bundle = quantize(&float, &texts, WeightBits::Eight, "", &mut |_, _| {}).unwrap();
     assert!(bundle.to_bytes().len() <= 24_000_000, "{} bytes", bundle.to_bytes().len());
     assert_eq!(one_digest(&bundle, &pairs[2..6], vec![Instructions::Scalar]).len(), 64);
     let found = one_digest(&bundle, &pairs, Vec::new());
@@ -214,13 +215,17 @@ fn the_same_texts_give_the_same_bundle() {
     let description = bundle.describe().unwrap();
     assert_eq!((description.model_type.as_str(), description.dimensions), ("bert_int8", Some(32)));
     assert!(description.bytes < tiny().describe().unwrap().bytes);
-    let other = quantize(&tiny(), &[], WeightBits::Eight, "").unwrap();
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(tiny_quantized).to_bytes(), bundle.to_bytes(), "{threads} threads");
+    }
+    let other = quantize(&tiny(), &[], WeightBits::Eight, "", &mut |_, _| {}).unwrap();
     assert_ne!(other.digest(), bundle.digest(), "evening out changes the weights");
 }
 
 #[test]
 fn what_cannot_be_quantised_or_run_is_named() {
-    let twice = quantize(&tiny_quantized(), &[], WeightBits::Eight, "").unwrap_err();
+    let twice = quantize(&tiny_quantized(), &[], WeightBits::Eight, "", &mut |_, _| {}).unwrap_err();
     assert_eq!(twice.to_string(), "config.json: quantising \"bert_int8\" is not supported");
     let missing = InstructionSet::ALL.into_iter().find(|set| !set.is_available()).unwrap();
     let options = EncoderOptions { instructions: Instructions::Set(missing), ..EncoderOptions::default() };

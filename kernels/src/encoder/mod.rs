@@ -177,15 +177,6 @@ pub fn quantize_rows(values: &[f32], columns: usize, largest: i8) -> (Vec<i8>, V
     (codes, scales)
 }
 
-/// The largest magnitudes, per column, of what the linear maps of one layer were given.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct InputMaxima {
-    /// Of [`Layer::query_key_value`], `width` values.
-    pub query_key_value: Vec<f32>,
-    /// Of [`Layer::intermediate`], `width` values.
-    pub intermediate: Vec<f32>,
-}
-
 /// An encoder laid out for one device.
 pub struct Encoder {
     shape: Shape,
@@ -262,27 +253,13 @@ impl Encoder {
         self.forward_watched(sequences, &mut |_, _, _| {})
     }
 
-    /// What the inputs of each layer's linear maps reach over the given sequences, from which `multipliers` are chosen.
+    /// Shows `look` every row that goes into a linear map, the same on every device: `multipliers` and the rounding of weights
+    /// are chosen by what is seen there.
     ///
     /// # Errors
     /// Those of [`Encoder::forward_sequences`].
-    pub fn input_maxima(&self, sequences: &[Sequence<'_>]) -> Result<Vec<InputMaxima>> {
-        let width = self.shape.width;
-        let mut maxima: Vec<InputMaxima> = Vec::new();
-        self.forward_watched(sequences, &mut |layer, site, inputs| {
-            if layer >= maxima.len() {
-                let none = vec![0.0; width];
-                maxima.push(InputMaxima { query_key_value: none.clone(), intermediate: none });
-            }
-            let maxima = match site {
-                Site::QueryKeyValue => &mut maxima[layer].query_key_value,
-                Site::Intermediate => &mut maxima[layer].intermediate,
-            };
-            for row in inputs.chunks_exact(width) {
-                maxima.iter_mut().zip(row).for_each(|(most, x)| *most = math::larger(*most, x.abs()));
-            }
-        })?;
-        Ok(maxima)
+    pub fn watch_inputs(&self, sequences: &[Sequence<'_>], look: &mut Look<'_>) -> Result<()> {
+        self.forward_watched(sequences, look).map(|_| ())
     }
 
     fn forward_watched(&self, sequences: &[Sequence<'_>], look: &mut Look<'_>) -> Result<Vec<f32>> {
@@ -304,17 +281,22 @@ impl Encoder {
     }
 }
 
-/// Where the inputs of a linear map may be looked at.
-#[derive(Clone, Copy)]
-enum Site {
-    /// Before [`Layer::query_key_value`].
+/// A linear map of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    /// [`Layer::query_key_value`].
     QueryKeyValue,
-    /// Before [`Layer::intermediate`].
+    /// [`Layer::attention_output`].
+    AttentionOutput,
+    /// [`Layer::intermediate`].
     Intermediate,
+    /// [`Layer::output`].
+    Output,
 }
 
-/// Is shown layer, place and rows of what goes into a layer's two blocks; layers come in order within a call's rows.
-type Look<'a> = dyn FnMut(usize, Site, &[f32]) + 'a;
+/// Is shown layer, map and rows of what goes into that map, before its multipliers. Of one layer's map the rows come in the
+/// order of the tokens, on every device; in how many calls, and what comes between, is the device's affair.
+pub type Look<'a> = dyn FnMut(usize, Map, &[f32]) + 'a;
 
 fn check_sequences(shape: &Shape, has_second_segment: bool, sequences: &[Sequence<'_>]) -> Result<()> {
     for (entry, &Sequence { ids: sequence, second }) in sequences.iter().enumerate() {

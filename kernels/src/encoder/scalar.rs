@@ -1,10 +1,10 @@
 //! The definition: one text, one loop per formula, nothing packed or blocked.
 
 use super::math;
-use super::{Layer, Linear, Look, Norm, Sequence, Site, Weights};
+use super::{Layer, Linear, Look, Map, Norm, Sequence, Weights};
 
-/// The token vectors of one sequence. `hidden` is `ids.len() x width`. `look` is shown layer, place and values of what
-/// goes into a layer's two blocks.
+/// The token vectors of one sequence. `hidden` is `ids.len() x width`. `look` is shown layer, map and values of what
+/// goes into the linear maps.
 pub(super) fn forward(weights: &Weights, sequence: Sequence<'_>, hidden: &mut [f32], look: &mut Look<'_>) {
     let width = weights.shape.width;
     for (place, (&id, row)) in sequence.ids.iter().zip(hidden.chunks_exact_mut(width)).enumerate() {
@@ -20,27 +20,34 @@ pub(super) fn forward(weights: &Weights, sequence: Sequence<'_>, hidden: &mut [f
     }
     norm(&weights.norm, hidden, weights.shape.epsilon);
     for (index, layer) in weights.layers.iter().enumerate() {
-        look(index, Site::QueryKeyValue, hidden);
-        attention_block(weights, layer, hidden);
-        look(index, Site::Intermediate, hidden);
-        feed_forward_block(weights, layer, hidden);
+        attention_block(weights, layer, hidden, &mut |map, rows| look(index, map, rows));
+        feed_forward_block(weights, layer, hidden, &mut |map, rows| look(index, map, rows));
     }
 }
 
-fn attention_block(weights: &Weights, layer: &Layer, hidden: &mut [f32]) {
+fn attention_block(weights: &Weights, layer: &Layer, hidden: &mut [f32], look: &mut dyn FnMut(Map, &[f32])) {
     let shape = &weights.shape;
+    look(Map::QueryKeyValue, hidden);
     let projected = linear(&layer.query_key_value, hidden);
     let mut context = vec![0.0; hidden.len()];
     for head in 0..shape.heads {
         attend(&projected, shape.width, shape.width / shape.heads, head, &mut context);
     }
+    look(Map::AttentionOutput, &context);
     add(hidden, &linear(&layer.attention_output, &context));
     norm(&layer.attention_norm, hidden, shape.epsilon);
 }
 
-fn feed_forward_block(weights: &Weights, layer: &Layer, hidden: &mut [f32]) {
+fn feed_forward_block(
+    weights: &Weights,
+    layer: &Layer,
+    hidden: &mut [f32],
+    look: &mut dyn FnMut(Map, &[f32]),
+) {
+    look(Map::Intermediate, hidden);
     let mut inner = linear(&layer.intermediate, hidden);
     inner.iter_mut().for_each(|x| *x = math::gelu(*x));
+    look(Map::Output, &inner);
     add(hidden, &linear(&layer.output, &inner));
     norm(&layer.output_norm, hidden, weights.shape.epsilon);
 }

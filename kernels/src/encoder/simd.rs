@@ -13,7 +13,7 @@ use super::packed::Portable;
 use super::packed::{Aligned, PackedLinear, Product, TILE, Tile, codes_of, line_of, place};
 #[cfg(any(test, all(target_arch = "wasm32", feature = "relaxed-simd")))]
 use super::relaxed;
-use super::{Layer, Look, Norm, Sequence, Shape, Site, Weights};
+use super::{Layer, Look, Map, Norm, Sequence, Shape, Weights};
 #[cfg(target_arch = "x86_64")]
 use crate::amx::{Step, TILE_GROUPS, TILE_ROWS, Tiles};
 use crate::device::InstructionSet;
@@ -373,10 +373,9 @@ impl<M: Machine> Packed<M> {
             rest = others;
         }
         for (index, layer) in self.layers.iter().enumerate() {
-            look(index, Site::QueryKeyValue, hidden);
-            self.attention_block(layer, sequences, hidden, scratch);
-            look(index, Site::Intermediate, hidden);
-            self.feed_forward_block(layer, hidden, scratch);
+            let mut look = |map, rows: &[f32]| look(index, map, rows);
+            self.attention_block(layer, sequences, hidden, scratch, &mut look);
+            self.feed_forward_block(layer, hidden, scratch, &mut look);
         }
     }
 
@@ -386,8 +385,10 @@ impl<M: Machine> Packed<M> {
         sequences: &[Sequence<'_>],
         hidden: &mut [f32],
         scratch: &mut Scratch<M>,
+        look: &mut dyn FnMut(Map, &[f32]),
     ) {
         let width = self.shape.width;
+        look(Map::QueryKeyValue, hidden);
         let projected = &mut scratch.projected[..3 * hidden.len()];
         let context = &mut scratch.context[..hidden.len()];
         let block = &mut scratch.block[..hidden.len()];
@@ -402,6 +403,7 @@ impl<M: Machine> Packed<M> {
             }
             start = end;
         }
+        look(Map::AttentionOutput, context);
         map::<M, false>(context, &layer.attention_output, &mut scratch.quantized, block);
         // SAFETY: see `run`.
         unsafe { M::add_norm(hidden, block, &layer.attention_norm, self.shape.epsilon) };
@@ -412,12 +414,15 @@ impl<M: Machine> Packed<M> {
         layer: &PackedLayer<M::Linear>,
         hidden: &mut [f32],
         scratch: &mut Scratch<M>,
+        look: &mut dyn FnMut(Map, &[f32]),
     ) {
+        look(Map::Intermediate, hidden);
         let Shape { width, inner, epsilon, .. } = self.shape;
         for rows in hidden.chunks_mut(INNER_ROWS * width) {
             let inner = &mut scratch.inner[..rows.len() / width * inner];
             let block = &mut scratch.block[..rows.len()];
             map::<M, true>(rows, &layer.intermediate, &mut scratch.quantized, inner);
+            look(Map::Output, inner);
             map::<M, false>(inner, &layer.output, &mut scratch.quantized, block);
             // SAFETY: see `run`.
             unsafe { M::add_norm(rows, block, &layer.output_norm, epsilon) };

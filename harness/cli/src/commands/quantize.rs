@@ -7,6 +7,7 @@ use clap::Args;
 use datasets::{Collection, Document};
 use relevance::evaluation::{EvaluationOptions, Evaluator};
 use relevance::parse_measures;
+use relevance::significance::{differences, standard_deviation};
 use scorer::{Bundle, EncoderOptions, Role, WeightBits, load_encoder};
 use serde::Serialize;
 use serde_json::json;
@@ -26,6 +27,10 @@ const DEPTH: usize = 100;
 /// Documents whose vectors are compared, evenly spread over a collection.
 const COMPARED_DOCUMENTS: usize = 256;
 
+/// What a card says of how texts or pairs were used; their number and name follow.
+pub(super) const CALIBRATION: &str = "Activations are evened out (SmoothQuant), and weights rounded so that their errors\n\
+     cancel (GPTQ in the form LDLQ), over";
+
 /// Flags of `graded model quantize`.
 #[derive(Debug, Args)]
 pub struct Quantize {
@@ -34,8 +39,8 @@ pub struct Quantize {
     /// The bundle file to write
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
-    /// A file of texts, one a line, over which activations are evened out; of a labeler's pairs: query, tab, document
-    /// [default: the embedded sample's]
+    /// A file of texts, one a line, over which activations are evened out and weights rounded; of a labeler's pairs: query,
+    /// tab, document. Texts like those that are to be encoded cost least [default: the embedded sample's]
     #[arg(long, value_name = "FILE")]
     pub(super) texts: Option<PathBuf>,
     /// Bits of a weight: 8, or 7, which browsers multiply faster and other devices as fast
@@ -54,15 +59,17 @@ fn weight_bits(text: &str) -> Result<WeightBits, String> {
     }
 }
 
-/// What 8 bits cost on one collection.
+/// What fewer bits cost on one collection.
 #[derive(Serialize)]
 struct Loss {
     collection: String,
     queries: usize,
     #[serde(rename = "nDCG@10 float")]
     float: f64,
-    #[serde(rename = "nDCG@10 8 bits")]
+    #[serde(rename = "nDCG@10 quantized")]
     quantized: f64,
+    /// Of the mean difference, over the queries.
+    standard_error: f64,
     mean_cosine: f64,
     least_cosine: f64,
 }
@@ -76,7 +83,8 @@ pub fn run(command: &Quantize, options: &Options) -> anyhow::Result<Finished> {
     let texts = calibration_texts(command)?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     progress::say(options, format!("quantising {}, evened out over {} texts", command.bundle, texts.len()));
-    let bundle = scorer::quantize(&float, &texts, command.weight_bits, "")?;
+    let bundle = command
+        .watched(options, |progress| scorer::quantize(&float, &texts, command.weight_bits, "", progress))?;
     let models = (model(&float)?, model(&bundle)?);
     let losses = command.measured_on().into_iter().map(|name| {
         let collection = collections::open(&name, None, options.memory)?;
@@ -84,13 +92,7 @@ pub fn run(command: &Quantize, options: &Options) -> anyhow::Result<Finished> {
     });
     let losses = losses.collect::<anyhow::Result<Vec<_>>>()?;
     let card = card(command, &float, &texts, &losses);
-    let mut files: std::collections::BTreeMap<_, _> = bundle
-        .names()
-        .filter_map(|name| bundle.get(name).map(|content| (name.to_owned(), content.to_vec())))
-        .collect();
-    files.insert(scorer::bundle::CARD.to_owned(), card.into_bytes());
-    let bundle = Bundle::from_files(files)?;
-    command.write(&bundle, &losses, loss_table(&losses))
+    command.write(&bundle, card, &losses, loss_table(&losses, command.weight_bits))
 }
 
 impl Quantize {
@@ -102,13 +104,35 @@ impl Quantize {
         }
     }
 
-    /// Writes the bundle, and says what it cost: as `losses` for programs, as a table for people.
+    /// Quantises, with a bar over the layers.
+    pub(super) fn watched<T>(
+        &self,
+        options: &Options,
+        quantize: impl FnOnce(&mut dyn FnMut(usize, usize)) -> T,
+    ) -> T {
+        let bar = progress::bar(options, "layers", 0);
+        let result = quantize(&mut |done, of| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        result
+    }
+
+    /// Writes the bundle with its card, and says what it cost: as `losses` for programs, as a table for people.
     pub(super) fn write(
         &self,
         bundle: &Bundle,
+        card: String,
         losses: &[impl Serialize],
         cost: Table,
     ) -> anyhow::Result<Finished> {
+        let mut files: std::collections::BTreeMap<_, _> = bundle
+            .names()
+            .filter_map(|name| bundle.get(name).map(|content| (name.to_owned(), content.to_vec())))
+            .collect();
+        files.insert(scorer::bundle::CARD.to_owned(), card.into_bytes());
+        let bundle = &Bundle::from_files(files)?;
         let bytes = bundle.to_bytes();
         cache::write_whole(&self.out, &bytes)?;
         let written = bundle_table(&self.bundle, bundle, bytes.len(), &self.out);
@@ -152,25 +176,37 @@ fn loss(
     options: &Options,
 ) -> anyhow::Result<Loss> {
     let (mean_cosine, least_cosine) = cosines(collection, float, quantized)?;
+    let (exact, rough) = (quality(collection, float, options)?, quality(collection, quantized, options)?);
+    let differences = differences(&exact.values, &rough.values)?;
+    // Undefined where no query differs.
+    let deviation = standard_deviation(&differences).unwrap_or(0.0);
     Ok(Loss {
         collection: name.to_owned(),
         queries: Task::new(collection).queries.len(),
-        float: quality(collection, float, options)?,
-        quantized: quality(collection, quantized, options)?,
+        float: exact.mean,
+        quantized: rough.mean,
+        standard_error: deviation / (differences.len().max(1) as f64).sqrt(),
         mean_cosine,
         least_cosine,
     })
 }
 
-/// The mean of the measure over the judged queries.
-fn quality(collection: &Collection, model: &Model, options: &Options) -> anyhow::Result<f64> {
+/// The measure of each judged query, and their mean.
+struct Quality {
+    mean: f64,
+    values: Vec<f64>,
+}
+
+fn quality(collection: &Collection, model: &Model, options: &Options) -> anyhow::Result<Quality> {
     let resources = Resources { device: options.device()?, memory_bytes: options.memory as usize, options };
     let task = Task::new(collection);
     let rankings = systems::rank(model, &task, Candidates::Corpus { depth: DEPTH }, resources)?;
     let settings = EvaluationOptions { self_hits: collection.self_hits, ..EvaluationOptions::default() };
     let evaluator = Evaluator::new(&collection.judgments, &parse_measures(MEASURE)?, settings)?;
     let outcomes = rankings.iter().map(|ranking| evaluator.query(ranking)).collect::<Result<Vec<_>, _>>()?;
-    Ok(evaluator.collect(outcomes)?.summary[0])
+    let found = evaluator.collect(outcomes)?;
+    let values = found.queries.iter().map(|query| query.values[0]).collect();
+    Ok(Quality { mean: found.summary[0], values })
 }
 
 /// Mean and least cosine between the two vectors of a document.
@@ -188,13 +224,15 @@ fn cosines(collection: &Collection, float: &Model, quantized: &Model) -> anyhow:
     Ok((cosines.iter().sum::<f64>() / cosines.len().max(1) as f64, least))
 }
 
-fn loss_table(losses: &[Loss]) -> Table {
+fn loss_table(losses: &[Loss], bits: WeightBits) -> Table {
+    let quantized = format!("nDCG@10 {} bits", bits.count());
     let mut table = Table::new([
         "collection",
         "queries",
         "nDCG@10 float",
-        "nDCG@10 8 bits",
+        &quantized,
         "change",
+        "standard error",
         "mean cosine",
         "least cosine",
     ]);
@@ -205,16 +243,29 @@ fn loss_table(losses: &[Loss]) -> Table {
             Cell::Value(loss.float),
             Cell::Value(loss.quantized),
             Cell::text(format!("{:+.2} %", loss.change_percent())),
+            Cell::text(format!("{:.2} %", loss.standard_error_percent())),
             Cell::Value(loss.mean_cosine),
             Cell::Value(loss.least_cosine),
         ]);
     }
-    table.titled("what 8 bits cost")
+    table.titled(cost_title(bits))
+}
+
+pub(super) fn cost_title(bits: WeightBits) -> String {
+    format!("what weights of {} bits cost", bits.count())
 }
 
 impl Loss {
     fn change_percent(&self) -> f64 {
-        if self.float > 0.0 { (self.quantized / self.float - 1.0) * 100.0 } else { 0.0 }
+        self.percent(self.quantized - self.float)
+    }
+
+    fn standard_error_percent(&self) -> f64 {
+        self.percent(self.standard_error)
+    }
+
+    fn percent(&self, part: f64) -> f64 {
+        if self.float > 0.0 { part / self.float * 100.0 } else { 0.0 }
     }
 }
 
@@ -226,13 +277,14 @@ fn card(command: &Quantize, float: &Bundle, texts: &[&str], losses: &[Loss]) -> 
         None => "documents of the sample that comes with graded",
     };
     let mut card = format!(
-        "# {name} in 8 bits\n\n\
+        "# {name} in {bits} bits\n\n\
          Made by `graded model quantize` from {name}, blake3 {float}. Weights: {bits} bits, one scale per output; word\n\
          embeddings: 8 bits, one scale per word; activations: 8 bits, one scale per token, found while encoding;\n\
-         attention in 10 to 12 bits. Activations behind layer norms are evened out (SmoothQuant, alpha 1/2) over\n\
+         attention in 10 to 12 bits. {calibration}\n\
          {count} {source}, blake3 {digest}.\n\n\
-         | collection | queries | nDCG@10 float | nDCG@10 8 bits | change | mean cosine | least cosine |\n\
-         |---|---|---|---|---|---|---|\n",
+         | collection | queries | nDCG@10 float | nDCG@10 {bits} bits | change | standard error | mean cosine | least cosine |\n\
+         |---|---|---|---|---|---|---|---|\n",
+        calibration = CALIBRATION,
         name = command.bundle,
         float = float.digest(),
         bits = command.weight_bits.count(),
@@ -240,16 +292,20 @@ fn card(command: &Quantize, float: &Bundle, texts: &[&str], losses: &[Loss]) -> 
     );
     for loss in losses {
         card.push_str(&format!(
-            "| {} | {} | {:.4} | {:.4} | {:+.2} % | {:.5} | {:.5} |\n",
+            "| {} | {} | {:.4} | {:.4} | {:+.2} % | {:.2} % | {:.5} | {:.5} |\n",
             loss.collection,
             loss.queries,
             loss.float,
             loss.quantized,
             loss.change_percent(),
+            loss.standard_error_percent(),
             loss.mean_cosine,
             loss.least_cosine
         ));
     }
-    card.push_str("\nCosines are between the two vectors of the same document.\n");
+    card.push_str(
+        "\nThe standard error is that of the change, from the queries' differences. Cosines are between the two vectors of the\n\
+         same document.\n",
+    );
     above_the_card_of(float, card)
 }

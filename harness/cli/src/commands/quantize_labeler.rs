@@ -4,25 +4,25 @@
 use relevance::LabeledPair;
 use relevance::agreement::{Report as Agreement, Statistic, rated_pairs};
 use relevance::resampling::Bootstrap;
-use scorer::{Bundle, EncoderOptions, Labeler, Pair, load_labeler, quantize_labeler};
+use scorer::{Bundle, EncoderOptions, Labeler, Pair, WeightBits, load_labeler, quantize_labeler};
 use serde::Serialize;
 
 use super::Finished;
 use super::model::read_text;
-use super::quantize::{Quantize, above_the_card_of};
+use super::quantize::{CALIBRATION, Quantize, above_the_card_of, cost_title};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::report::{Cell, Table};
 use crate::{collections, labelers, progress};
 
-/// What 8 bits cost on one collection.
+/// What fewer bits cost on one collection.
 #[derive(Serialize)]
 struct Loss {
     collection: String,
     pairs: usize,
     #[serde(rename = "kappa float")]
     float: Option<f64>,
-    #[serde(rename = "kappa 8 bits")]
+    #[serde(rename = "kappa quantized")]
     quantized: Option<f64>,
     same_grade: f64,
     mean_difference: f64,
@@ -33,15 +33,15 @@ pub fn run(command: &Quantize, float: &Bundle, options: &Options) -> anyhow::Res
     let texts = calibration_pairs(command, options)?;
     let pairs: Vec<Pair> = texts.iter().map(|(query, document)| Pair { query, document }).collect();
     progress::say(options, format!("quantising {}, evened out over {} pairs", command.bundle, pairs.len()));
-    let bundle = quantize_labeler(float, &pairs, command.weight_bits, "")?;
+    let bundle = command
+        .watched(options, |progress| quantize_labeler(float, &pairs, command.weight_bits, "", progress))?;
     let load = |bundle: &Bundle| load_labeler(bundle, &EncoderOptions::default());
     let labelers = (load(float)?, load(&bundle)?);
     let names = command.measured_on();
     let losses = names.iter().map(|name| loss(name, labelers.0.as_ref(), labelers.1.as_ref(), options));
     let losses = losses.collect::<anyhow::Result<Vec<_>>>()?;
     let card = card(command, float, pairs.len(), &losses);
-    let bundle = quantize_labeler(float, &pairs, command.weight_bits, &card)?;
-    command.write(&bundle, &losses, loss_table(&losses))
+    command.write(&bundle, card, &losses, loss_table(&losses, command.weight_bits))
 }
 
 fn calibration_pairs(command: &Quantize, options: &Options) -> anyhow::Result<Vec<(String, String)>> {
@@ -85,9 +85,10 @@ fn kappa(pairs: &[LabeledPair]) -> Option<f64> {
     report.get(Statistic::CohenKappaQuadratic)?.value.ok()
 }
 
-fn loss_table(losses: &[Loss]) -> Table {
+fn loss_table(losses: &[Loss], bits: WeightBits) -> Table {
+    let quantized = format!("kappa {} bits", bits.count());
     let columns =
-        ["collection", "pairs", "kappa float", "kappa 8 bits", "same grade", "mean difference of scores"];
+        ["collection", "pairs", "kappa float", &quantized, "same grade", "mean difference of scores"];
     let mut table = Table::new(columns);
     for loss in losses {
         table.push(vec![
@@ -100,7 +101,7 @@ fn loss_table(losses: &[Loss]) -> Table {
         ]);
     }
     table.notes = vec!["kappa: quadratic, against the collection's human grades".to_owned()];
-    table.titled("what 8 bits cost")
+    table.titled(cost_title(bits))
 }
 
 /// The model card: what was done, over what, and what it cost; then the card of the float bundle.
@@ -110,13 +111,14 @@ fn card(command: &Quantize, float: &Bundle, pairs: usize, losses: &[Loss]) -> St
         None => "judged pairs of the sample that comes with graded",
     };
     let mut card = format!(
-        "# {name} in 8 bits\n\n\
+        "# {name} in {bits} bits\n\n\
          Made by `graded model quantize` from {name}, blake3 {float}. Weights: {bits} bits, one scale per output; word\n\
          embeddings: 8 bits, one scale per word; activations: 8 bits, one scale per token, found while encoding;\n\
-         attention in 10 to 12 bits; the head in floats. Activations behind layer norms are evened out (SmoothQuant,\n\
-         alpha 1/2) over {pairs} {source}.\n\n\
-         | collection | pairs | kappa float | kappa 8 bits | same grade | mean difference of scores |\n\
+         attention in 10 to 12 bits; the head in floats. {calibration}\n\
+         {pairs} {source}.\n\n\
+         | collection | pairs | kappa float | kappa {bits} bits | same grade | mean difference of scores |\n\
          |---|---|---|---|---|---|\n",
+        calibration = CALIBRATION,
         name = command.bundle,
         float = float.digest(),
         bits = command.weight_bits.count(),

@@ -94,7 +94,10 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// The standard deviation with `n - 1`, of two values or more that are not all equal.
-fn standard_deviation(values: &[f64]) -> Result<f64, Undefined> {
+///
+/// # Errors
+/// `OnePair` for fewer than two values, `ConstantDifferences` where all are equal.
+pub fn standard_deviation(values: &[f64]) -> Result<f64, Undefined> {
     if values.len() < 2 {
         return Err(Undefined::OnePair);
     }
