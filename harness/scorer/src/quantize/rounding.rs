@@ -170,6 +170,7 @@ pub fn rounded(weights: &[f32], gram: &Gram, limit: i8) -> (Vec<i8>, Vec<f32>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use kernels::encoder::SEVEN_BITS;
 
     use super::*;
