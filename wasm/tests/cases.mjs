@@ -176,7 +176,6 @@ export function answers(graded, bundle, files) {
     agreements: agreements().map(({ pairs, name, columns, resamples, seed }) =>
       graded.agree(bytes(pairs), name, JSON.stringify(columns), resamples, seed)),
     refusals: REFUSALS.map(({ call, args }) => refusal(graded, call, args)),
-    floatBundle: refused(() => new graded.Scorer(fromBase64(files.floatBundle))),
     scores: scores(graded, bundle, texts()),
     labels: labels(graded, bundle),
     sampleRun: sampleRun(graded, bundle, files),

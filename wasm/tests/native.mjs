@@ -53,41 +53,38 @@ export function sampleFiles() {
     sampleQrels: read(join("qrels", "test.tsv")),
     sampleRun: sampleRun("simd"),
     transformers: transformers(),
-    floatBundle: floatBundle(),
   };
 }
 
 const TINY = at("harness", "scorer", "tests", "fixtures", "tiny_bert");
 
-/** A transformer in floats as base64, in the one-file form. */
-function floatBundle() {
+/** Pairs that MiniLM scores, where it is at hand: enough for every length, few enough for a crowded machine. */
+const MINILM_PAIRS = 48;
+
+/** A file that the command line writes, as base64. */
+function written(...args) {
   return inFolder((folder) => {
-    const file = join(folder, "float.bundle");
-    graded(["--quiet", "model", "export", TINY, "--out", file]);
+    const file = join(folder, "transformer.bundle");
+    graded(["--quiet", "model", ...args, "--out", file]);
     return readFileSync(file).toString("base64");
   });
 }
 
-/** Pairs that MiniLM scores, where it is at hand: enough for every length, few enough for a crowded machine. */
-const MINILM_PAIRS = 48;
-
-/** 8-bit transformers as base64, made by the command line, with weights of 8 and of 7 bits (which the relaxed module
- * multiplies another way), and how many pairs each scores. */
+/** Transformers as base64, in floats and with weights of 8 and of 7 bits (which the relaxed module multiplies another way), and
+ * how many pairs each scores. MiniLM in floats would be 91 MB for a browser to be handed: it is left out. */
 function transformers() {
   const minilm = process.env.GRADED_MINILM;
   const wanted = [{ from: TINY, pairs: PAIRS }];
   if (minilm) wanted.push({ from: minilm, pairs: MINILM_PAIRS });
-  return wanted.flatMap(({ from, pairs }) => ["8", "7"].map((bits) => inFolder((folder) => {
-    const file = join(folder, "int8.bundle");
-    graded(["--quiet", "model", "quantize", from, "--weight-bits", bits, "--out", file]);
-    return { bundle: readFileSync(file).toString("base64"), pairs };
-  })));
+  const quantized = wanted.flatMap(({ from, pairs }) => ["8", "7"].map((bits) =>
+    ({ bundle: written("quantize", from, "--weight-bits", bits), pairs })));
+  return [{ bundle: written("export", TINY), pairs: PAIRS }, ...quantized];
 }
 
 /** Their scores natively, on one thread and on two. */
 function pairScores({ bundle, pairs }) {
   return inFolder((folder) => {
-    const file = join(folder, "int8.bundle");
+    const file = join(folder, "transformer.bundle");
     writeFileSync(file, Buffer.from(bundle, "base64"));
     const input = JSON.stringify(pairTexts(pairs));
     const plain = pairs === PAIRS ? ["scalar"] : [];

@@ -9,10 +9,9 @@ use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG, MODULES, SENTENCE_BERT, WEIGHTS};
 use crate::encoder::bert::BertConfig;
-#[cfg(feature = "float")]
 use crate::encoder::float_bert::Bert;
 use crate::encoder::quantized::{MODEL_TYPE, QuantizedBert};
-use crate::encoder::{Embeddings, Encoder, EncoderOptions, Instructions, digest_with, normalize};
+use crate::encoder::{Embeddings, Encoder, EncoderOptions, digest_with, normalize};
 use crate::error::{Result, ScorerError};
 use crate::pooling::Pooling;
 use crate::template::{Role, Template};
@@ -32,12 +31,10 @@ pub struct DualEncoder {
 }
 
 /// Goes up whenever `kernels::encoder::float` changes a bit; 1 is its first, after candle's floats.
-#[cfg(feature = "float")]
 const FLOATS: u32 = 1;
 
 /// A transformer of either kind.
 pub(crate) enum Transformer {
-    #[cfg(feature = "float")]
     Float(Bert),
     Quantized(QuantizedBert),
 }
@@ -54,25 +51,14 @@ impl Transformer {
             MODEL_TYPE => {
                 Ok(Self::Quantized(QuantizedBert::from_weights(config, weights, options.instructions)?))
             }
-            _ => Self::float(config, weights, options.instructions),
+            _ => Ok(Self::Float(Bert::from_weights(config, weights, options.instructions)?)),
         }
-    }
-
-    #[cfg(feature = "float")]
-    fn float(config: &BertConfig, weights: &Weights, instructions: Instructions) -> Result<Self> {
-        Ok(Self::Float(Bert::from_weights(config, weights, instructions)?))
-    }
-
-    #[cfg(not(feature = "float"))]
-    fn float(_: &BertConfig, _: &Weights, _: Instructions) -> Result<Self> {
-        Err(ScorerError::FloatsNotBuilt)
     }
 
     /// The digest of a bundle as that of its vectors. What was computed and kept by other sums of floats is not taken for
     /// ours, nor the other way round.
     pub(crate) fn digest(&self, bundle: String) -> String {
         match self {
-            #[cfg(feature = "float")]
             Self::Float(_) => {
                 blake3::hash(format!("{bundle}:floats={FLOATS}").as_bytes()).to_hex().to_string()
             }
@@ -83,7 +69,6 @@ impl Transformer {
     /// Token vectors, `sum of lengths x hidden_size`, of sequences that may be pairs.
     pub(crate) fn forward_sequences(&self, packed: &[Sequence<'_>]) -> Result<Vec<f32>> {
         match self {
-            #[cfg(feature = "float")]
             Transformer::Float(bert) => bert.forward_sequences(packed),
             Transformer::Quantized(bert) => bert.forward_sequences(packed),
         }

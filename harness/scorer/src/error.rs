@@ -26,12 +26,6 @@ pub enum ScorerError {
         /// The feature asked for.
         what: String,
     },
-    /// A transformer in floats, met by a build without the feature `float`: the browser's module.
-    #[error(
-        "config.json: model_type \"bert\" is a transformer in floats, which this build does not run; `graded model \
-         quantize` turns it into a bundle in 8 bits, which runs here and natively with the same bits"
-    )]
-    FloatsNotBuilt,
     /// The weights file itself is damaged: header, offsets or total length.
     #[error("{file}: {reason}")]
     BadWeights {

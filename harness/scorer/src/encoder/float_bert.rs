@@ -1,5 +1,5 @@
-//! BERT in floats (feature `float`): the tensors of a checkpoint as transformers writes them, run by
-//! `kernels::encoder::float`, whose bits are the same on every processor.
+//! BERT in floats: the tensors of a checkpoint as transformers writes them, run by
+//! `kernels::encoder::float`, whose bits are the same on every processor and in the browser.
 //!
 //! # Bundle
 //!

@@ -1,7 +1,6 @@
 //! Texts -> unit vectors: the trait, and the door through which a bundle becomes an encoder.
 
 pub mod bert;
-#[cfg(feature = "float")]
 pub mod float_bert;
 pub mod quantized;
 pub mod static_table;
