@@ -101,19 +101,19 @@ pub struct Norm {
     pub bias: Vec<f32>,
 }
 
-/// One layer.
+/// One layer, of linear maps in 8 bits or in floats.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
+pub struct Layer<L = Linear> {
     /// `width` inputs to `3 width` outputs: queries, keys, values, each head after head.
-    pub query_key_value: Linear,
+    pub query_key_value: L,
     /// `width` to `width`.
-    pub attention_output: Linear,
+    pub attention_output: L,
     /// After the first sum.
     pub attention_norm: Norm,
     /// `width` to `inner`.
-    pub intermediate: Linear,
+    pub intermediate: L,
     /// `inner` to `width`.
-    pub output: Linear,
+    pub output: L,
     /// After the second sum.
     pub output_norm: Norm,
 }

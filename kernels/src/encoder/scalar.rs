@@ -52,11 +52,11 @@ fn feed_forward_block(
     norm(&layer.output_norm, hidden, weights.shape.epsilon);
 }
 
-fn add(hidden: &mut [f32], block: &[f32]) {
+pub(super) fn add(hidden: &mut [f32], block: &[f32]) {
     hidden.iter_mut().zip(block).for_each(|(x, y)| *x += y);
 }
 
-fn norm(norm: &Norm, hidden: &mut [f32], epsilon: f32) {
+pub(super) fn norm(norm: &Norm, hidden: &mut [f32], epsilon: f32) {
     for row in hidden.chunks_exact_mut(norm.gain.len()) {
         math::layer_norm(row, &norm.gain, &norm.bias, epsilon);
     }

@@ -48,21 +48,7 @@ pub struct Linear {
 }
 
 /// One layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    /// `width` inputs to `3 width` outputs: queries, keys, values, each head after head.
-    pub query_key_value: Linear,
-    /// `width` to `width`.
-    pub attention_output: Linear,
-    /// After the first sum.
-    pub attention_norm: Norm,
-    /// `width` to `inner`.
-    pub intermediate: Linear,
-    /// `inner` to `width`.
-    pub output: Linear,
-    /// After the second sum.
-    pub output_norm: Norm,
-}
+pub type Layer = super::Layer<Linear>;
 
 /// What a token is before the first layer.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,8 @@
 //! The definition: one text, one loop per formula, nothing packed or blocked.
 
 use super::super::math;
-use super::{Layer, Linear, Norm, Sequence, Weights};
+use super::super::scalar::{add, norm};
+use super::{Layer, Linear, Sequence, Weights};
 
 /// The token vectors of one sequence. `hidden` is `ids.len() x width`.
 pub(super) fn forward(weights: &Weights, sequence: Sequence<'_>, hidden: &mut [f32]) {
@@ -38,16 +39,6 @@ fn feed_forward_block(weights: &Weights, layer: &Layer, hidden: &mut [f32]) {
     inner.iter_mut().for_each(|x| *x = math::gelu_by_erf(*x));
     add(hidden, &linear(&layer.output, &inner));
     norm(&layer.output_norm, hidden, weights.shape.epsilon);
-}
-
-fn add(hidden: &mut [f32], block: &[f32]) {
-    hidden.iter_mut().zip(block).for_each(|(x, y)| *x += y);
-}
-
-fn norm(norm: &Norm, hidden: &mut [f32], epsilon: f32) {
-    for row in hidden.chunks_exact_mut(norm.gain.len()) {
-        math::layer_norm(row, &norm.gain, &norm.bias, epsilon);
-    }
 }
 
 /// `start + left[0] right[0] + left[1] right[1] + ...`, from left to right.
