@@ -98,6 +98,7 @@ fn bad_pairs_are_refused_by_file_line_and_column() {
     folder.run("agree --pairs absent.csv").refused(&["absent.csv"]);
     folder.run("agree --pairs pairs.csv --predicted model --level 2").refused(&["--level"]);
     folder.run("agree --pairs pairs.csv --raters human").refused(&["at least two"]);
+    folder.run("agree --pairs pairs.csv --raters human,Human").refused(&["pairs.csv", "human", "twice"]);
     folder.write("a", "1 0 a 1\n");
     folder.write("b", "2 0 a 1\n");
     folder.run("agree --qrels a --against b").refused(&["no pair in common"]);

@@ -160,6 +160,9 @@ fn a_quantised_model_says_what_it_costs_and_evaluates_near_its_floats() {
     let inspected = folder.run("model inspect int8.bundle").ok();
     assert!(inspected.stdout.contains("bert_int8"), "{}", inspected.stdout);
     assert!(inspected.stdout.contains("| sample | 60 |"), "{}", inspected.stdout);
+    folder.write("blank.txt", " \n\n");
+    let line = format!("model quantize {tiny} --texts blank.txt --out none.bundle");
+    folder.run(&line).refused(&["blank.txt", "a text a line"]);
     folder.run("model quantize int8.bundle --out twice.bundle").refused(&["config.json", "bert_int8"]);
     folder.run("model quantize embedded --out table.bundle").refused(&["config.json", "static_table"]);
 }

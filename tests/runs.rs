@@ -429,6 +429,13 @@ fn every_baseline_is_held_to_the_newest_record_of_its_dataset() {
     let verdict = folder.json(both);
     let datasets = verdict["comparisons"].as_array().unwrap().iter().map(|run| &run["candidate"]["dataset"]);
     assert_eq!(datasets.collect::<Vec<_>>(), ["qrels", "sample"]);
+    // Nothing newer than the baseline, and something newer that is not of its dataset: it passes, and says so.
+    let alone = folder.json("runs gate --baseline baseline.json");
+    assert_eq!(alone["outcome"], "warning", "{alone}");
+    let said: Vec<&str> =
+        alone["checks"].as_array().unwrap().iter().map(|check| check["message"].as_str().unwrap()).collect();
+    assert!(said.iter().any(|said| said.contains("of sample, is newer")), "{said:?}");
+    assert!(said.iter().any(|said| said.contains("baseline itself")), "{said:?}");
     evaluate(&folder, |_| TURNED);
     assert_eq!(folder.run(both).code, 1, "one of the two is worse");
     folder.run(&format!("{both} latest")).refused(&["one candidate", "one baseline"]);

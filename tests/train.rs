@@ -41,6 +41,9 @@ fn the_sample_s_recipe_trains_a_model_that_evaluates() {
         assert!(card.contains(word), "{word} is not on the card");
     }
     assert_eq!(folder.names(), ["model", "recipe.toml"]);
+    // The embedded bundle's head was fitted to other vectors.
+    assert!(!folder.path("model").join("labeler.json").exists());
+    folder.run("train recipe.toml --out model/").refused(&["model", "--resume"]);
     folder.run("train recipe.toml --out model").refused(&["model", "--resume"]);
     assert_eq!(folder.json("train recipe.toml --out model --resume")["model"], answer["model"]);
 }
@@ -244,7 +247,23 @@ fn every_loss_falls_when_its_recipe_runs_on_the_sample() {
 fn every_recipe_of_the_house_can_be_run() {
     let folder = Folder::new();
     let recipes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
-    let paths = std::fs::read_dir(recipes).unwrap().map(|entry| entry.unwrap().path().into_os_string());
+    let reference = std::fs::read_to_string(recipes.join("README.md")).unwrap();
+    let files = std::fs::read_dir(recipes).unwrap().map(|entry| entry.unwrap().path());
+    let paths: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+    // The simulated platform's own keys stand in its recipes, at their defaults and with comments.
+    let is_simulated = |path: &&std::path::PathBuf| path.to_string_lossy().contains("simulate");
+    for path in paths.iter().filter(|path| !is_simulated(path)) {
+        let recipe = std::fs::read_to_string(path).unwrap();
+        let keys = recipe.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
+        for key in keys.filter(|key| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')) {
+            assert!(
+                reference.contains(&format!("`{key}`")),
+                "recipes/README.md lacks {key} of {}",
+                path.display()
+            );
+        }
+    }
+    let paths = paths.into_iter().map(std::path::PathBuf::into_os_string);
     let answer = folder.graded(["recipe".into(), "check".into()].into_iter().chain(paths)).ok();
     assert!(answer.stdout.lines().count() > LOSSES.len(), "{}", answer.stdout);
     let shown = folder.graded(
@@ -296,6 +315,101 @@ fn a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused() {
 }
 
 #[test]
+fn a_folder_is_the_same_with_a_slash_at_its_end() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(2));
+    folder.run("train recipe.toml --out model/").ok();
+    assert_eq!(folder.names(), ["model", "recipe.toml"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", folder.path("link")).unwrap();
+        folder.run("train recipe.toml --out link").refused(&["link", "nothing"]);
+        folder.run("train recipe.toml --out link --resume").refused(&["link", "nothing"]);
+    }
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(3000));
+    let mut run = folder.start("train recipe.toml --out model");
+    while !folder.path("model.checkpoint").exists() {
+        assert!(run.try_wait().unwrap().is_none(), "the run ended before its first checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // What another run would leave there.
+    folder.write("model.checkpoint", [7; 64]);
+    assert_eq!(run.wait().unwrap().code(), Some(2));
+    assert_eq!(std::fs::read(folder.path("model.checkpoint")).unwrap(), [7; 64]);
+    assert!(!folder.path("model").exists());
+}
+
+#[test]
+fn a_run_does_not_go_on_over_other_data() {
+    let folder = Folder::new();
+    write_recipes_over_pairs(&folder, 3000, 900);
+    for name in ["encoder", "labeler"] {
+        write_pairs(&folder, "cat");
+        let line = format!("train {name}.toml --out {name}");
+        let mut run = folder.start(&line);
+        let checkpoint = folder.path(&format!("{name}.checkpoint"));
+        while !checkpoint.exists() {
+            assert!(run.try_wait().unwrap().is_none(), "{name}: the run ended before its first checkpoint");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let kept = std::fs::read(&checkpoint).unwrap();
+        write_pairs(&folder, "dog");
+        folder.run(&format!("{line} --resume")).refused(&["other data", &format!("{name}.checkpoint")]);
+        assert!(kept == std::fs::read(&checkpoint).unwrap(), "{name}: the checkpoint has changed");
+    }
+}
+
+#[test]
+fn what_is_at_out_is_said() {
+    let folder = Folder::new();
+    folder.write("recipe.toml", short(1));
+    std::fs::create_dir(folder.path("mine")).unwrap();
+    for resume in ["", " --resume"] {
+        let line = format!("train recipe.toml --out mine{resume}");
+        folder.run(&line).refused(&["mine: not the folder of a training run"]);
+    }
+    let answer = folder.run("train recipe.toml --out misspelt --resume").ok();
+    assert!(answer.stderr.contains("misspelt: nothing there to resume"), "{}", answer.stderr);
+}
+
+#[test]
+fn a_finished_run_is_not_the_answer_to_other_data() {
+    let folder = Folder::new();
+    write_recipes_over_pairs(&folder, 1, 12);
+    for name in ["encoder", "labeler"] {
+        write_pairs(&folder, "cat");
+        let line = format!("train {name}.toml --out {name} --resume");
+        folder.run(&line).ok();
+        assert!(folder.run(&line).ok().stdout.contains("is finished"));
+        write_pairs(&folder, "dog");
+        folder.run(&line).refused(&[name, "other data", "another --out"]);
+    }
+}
+
+/// 970 graded pairs whose documents are numbered words.
+fn write_pairs(folder: &Folder, word: &str) {
+    let row = |at: usize| format!("q{},find {},d{at},{word} {at},{}\n", at % 97, at % 97, at / 97 % 4);
+    let rows: String = (0..970).map(row).collect();
+    folder.write("pairs.csv", format!("query_id,query,doc_id,text,human\n{rows}"));
+}
+
+/// `encoder.toml` and `labeler.toml`, over the pairs of [`write_pairs`].
+fn write_recipes_over_pairs(folder: &Folder, epochs: u32, steps: u32) {
+    let of_pairs = SAMPLE_DATA.replace("dataset = \"sample\"", "pairs = \"pairs.csv\"");
+    folder.write("encoder.toml", short(epochs).replace(SAMPLE_DATA, &of_pairs));
+    let steps = format!("= {steps}");
+    let labeler = labeler(|recipe| recipe.replace(SAMPLE_DATA, &of_pairs).replace("= 12", &steps));
+    folder.write("labeler.toml", labeler);
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_before_it_starts() {
     let folder = Folder::new();
     let refused = |change: &dyn Fn(&str) -> String, words: &[&str]| {
@@ -312,6 +426,7 @@ fn what_cannot_be_trained_is_refused_before_it_starts() {
         &|recipe| recipe.replace("\"h_infonce\"\ntemperature = 0.05", "\"kl_distillation\""),
         &["teacher", "kl_distillation"],
     );
+    refused(&|recipe| recipe.replace("epochs = 1", "epochs = 0"), &["training.epochs", "at least 1"]);
     refused(&|recipe| recipe.replace("share = 0.2", "share = 1.5"), &["share"]);
     refused(&|recipe| recipe.replace("\"sample\"", "\"no-such-set\""), &["no-such-set"]);
     folder.write("pairs.csv", "query,document,grade\na,b,0\na,c,0\n");

@@ -1,14 +1,15 @@
 """The labeler of a teacher's grades on real collections: student and teacher beside people, speed and price, as CSV.
 
     python benchmarks/training/slm_labeler.py GRADED WORK_FOLDER DATA_DIR [--collections trec-dl,chorus]
-        [--teacher-encoder all-MiniLM-L6-v2] [--cross-encoder people,teacher]
+        [--teacher-encoder all-MiniLM-L6-v2] [--transformer all-MiniLM-L6-v2] [--cross-encoder people,teacher]
 
 GRADED is the release binary, DATA_DIR holds the collections as folders. Data are made by harness/recipes/slm-labeler.toml
 with its seed, teacher and depths replaced; a student is the embedded static encoder with a head that `graded model calibrate`
 fits to the teacher's grades. Agreement is with people on queries that neither saw, with 95 % intervals over queries.
 
 trec-dl: the teacher is llama3-70b, whose grades of TREC Deep Learning 2020 are recorded; measured on 2019. A recorded teacher
-cannot grade what is written, so the student learns the collection's own pairs alone. With --cross-encoder the recipe
+cannot grade what is written, so the student learns the collection's own pairs alone. With --transformer there is a second
+student: a head over that encoder, brought into small integers by `graded model quantize`. With --cross-encoder the recipe
 harness/recipes/train-labeler.toml is run too, on the teacher's grades or, as its control, on people's: the same pairs, steps and
 seed. That takes long; a run that was stopped goes on where it was.
 chorus, five folds: two teachers. `agent_1` is one of the three people who graded (recorded). `fitted` is a labeler whose head
@@ -90,6 +91,11 @@ class Workshop:
         if not (self.folder / name).exists():
             self.graded("model", "calibrate", encoder, "--pairs", pairs, "--hold-out", 0, "--out", name)
         return name
+
+    def quantized(self, encoder):
+        if not (self.folder / "quantized.bundle").exists():
+            self.graded("model", "quantize", encoder, "--out", "quantized.bundle")
+        return "quantized.bundle"
 
     def cross_encoder(self, whose):
         """The labeler of the recipe, taught `whose` grades of dl2020. The pairs it is measured on take no part in its training
@@ -178,6 +184,15 @@ def trec_dl(workshop, out):
     for name, (bundle, learned) in students.items():
         grades, seconds = workshop.label(bundle, "--pairs", test)
         row(out, workshop, name, learned, "human", workshop.agree(people, grades), len(grades) / seconds)
+    transformer = option("--transformer", "")
+    if transformer:
+        small = workshop.quantized(transformer)
+        taught_by = {"student": (f"{taught}/pairs.jsonl", "llama3-70b's"), "control": (workshop.people(taught), "people's")}
+        for title, (file, whose) in taught_by.items():
+            bundle = workshop.student(file, f"{title}-transformer.bundle", small)
+            grades, seconds = workshop.label(bundle, "--pairs", test)
+            learned, name = f"{whose} grades of dl2020", f"{title}: head over {transformer}"
+            row(out, workshop, name, learned, "human", workshop.agree(people, grades), len(grades) / seconds)
     titles = {"people": ("control", "people's"), "teacher": ("student", "llama3-70b's")}
     for whose in filter(None, option("--cross-encoder", "").split(",")):
         title, learned = titles[whose]

@@ -73,7 +73,7 @@ fn read_products(
             serde_json::from_slice(&bytes).map_err(|error| wrong(error.line() as u64, error.to_string()))?;
         for (at, product) in products.into_iter().enumerate() {
             let document = product_document(product)
-                .ok_or_else(|| wrong(1, format!("product number {} without one", at + 1)))?;
+                .ok_or_else(|| wrong(1, format!("product number {}: {NO_ID}", at + 1)))?;
             let metadata =
                 document.metadata.iter().flat_map(|map| map.iter()).map(|(k, v)| k.len() + 32 + size(v));
             let bytes = document.bytes() + metadata.sum::<usize>() as u64;
@@ -92,12 +92,15 @@ fn size(value: &Value) -> usize {
     value.as_str().map_or(8, str::len)
 }
 
+const NO_ID: &str = "no \"id\" that is a string or a whole number below 2^64";
+
 /// A product as a document: its title; then its name, short description and supplier as text; its attributes
 /// (`attr_*`) and the rest, except pictures, as metadata.
 fn product_document(mut product: Map<String, Value>) -> Option<Document> {
     let id = match product.remove("id")? {
         Value::String(id) if !id.is_empty() => id,
-        Value::Number(id) => id.to_string(),
+        // A whole number beyond 64 bits has become a float, and may be another product's by now.
+        Value::Number(id) if !id.is_f64() => id.to_string(),
         _ => return None,
     };
     let mut take = |key: &str| match product.remove(key) {
@@ -172,6 +175,16 @@ fn query_id(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_a_string_or_a_whole_number_and_never_a_rounded_one() {
+        let id =
+            |json: &str| product_document(serde_json::from_str(json).unwrap()).map(|document| document.id);
+        assert_eq!(id(r#"{"id": 18446744073709551615}"#).unwrap(), "18446744073709551615");
+        for refused in ["18446744073709551616", "1.5", r#""""#, "null", "[1]"] {
+            assert_eq!(id(&format!(r#"{{"id": {refused}}}"#)), None, "{refused}");
+        }
+    }
 
     #[test]
     fn a_product_is_its_title_its_description_and_its_attributes() {

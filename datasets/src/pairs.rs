@@ -177,7 +177,9 @@ impl PairFile {
             None => Ok(()),
             Some(at) => {
                 let line = self.lines.get(at).copied().unwrap_or_default();
-                let found = format!("the columns {}", self.columns);
+                let is_there = self.columns.query_text.is_some() && self.columns.document_text.is_some();
+                let without = if is_there { "a pair that lacks one in " } else { "" };
+                let found = format!("{without}the columns {}", self.columns);
                 Err(Error::malformed(&self.path, line, "the texts of query and document", found))
             }
         }
@@ -252,6 +254,9 @@ fn some_rows(table: &Table<'_>) -> Result<()> {
         false => Ok(()),
     }
 }
+
+/// The columns that every file of labels begins with, as `graded label` and the page write it.
+pub const LABEL_COLUMNS: &str = "query_id,doc_id,human,predicted,predicted_score";
 
 /// A column's number and whether it was guessed.
 type Choice = Option<(usize, bool)>;
@@ -328,7 +333,7 @@ impl Chosen {
         };
         let lacks = |what: &str, names: &[&str]| Error::MissingColumn {
             path: table.path.clone(),
-            wanted: format!("a column with {what} (named, or called one of: {})", names.join(", ")),
+            wanted: format!("a column with {what} (named, or called one of: {})", once(names).join(", ")),
             available: table.header.clone(),
         };
         if chosen.human.is_none() && chosen.predicted.is_none() && !options.grades_may_be_absent {
@@ -359,6 +364,9 @@ impl Chosen {
 
     fn pair(&self, row: &Row<'_>, table: &Table<'_>, file: &mut PairFile) -> Result<LabeledPair> {
         let text = |choice: Choice| choice.map(|(at, _)| row.text(at).to_owned());
+        // A line of JSON without the key, or with null, has no text; an empty cell has an empty one.
+        let told =
+            |choice: Choice| choice.filter(|&(at, _)| row.cells[at].is_some()).and_then(|at| text(Some(at)));
         let human = human_grade(row, table, self.human)?;
         file.human_missing += usize::from(self.human.is_some() && human.is_none());
         let score = match self.score {
@@ -371,8 +379,8 @@ impl Chosen {
         Ok(LabeledPair {
             query: text(self.query.or(self.query_text)).unwrap_or_default(),
             document: text(self.document.or(self.document_text)).unwrap_or_default(),
-            query_text: text(self.query_text),
-            document_text: text(self.document_text),
+            query_text: told(self.query_text),
+            document_text: told(self.document_text),
             human,
             predicted: self.predicted_grade(row, file),
             score,
@@ -410,6 +418,12 @@ fn choose(
         Some(at) => Ok(Some((at, false))),
         None => Err(missing(table, wanted)),
     }
+}
+
+/// The names in their order, each once.
+fn once<'n>(names: &[&'n str]) -> Vec<&'n str> {
+    let is_new = |at: &usize| !names[..*at].contains(&names[*at]);
+    (0..names.len()).filter(is_new).map(|at| names[at]).collect()
 }
 
 fn missing(table: &Table<'_>, wanted: &str) -> Error {
@@ -473,7 +487,12 @@ pub fn parse_ratings(bytes: &[u8], name: &Path, raters: &[String], options: &Pai
 fn rater_columns(table: &Table<'_>, raters: &[String]) -> Result<Vec<usize>> {
     if !raters.is_empty() {
         let column = |name: &String| table.column(name).ok_or_else(|| missing(table, name));
-        return raters.iter().map(column).collect();
+        let columns = raters.iter().map(column).collect::<Result<Vec<_>>>()?;
+        if let Some(at) = (1..columns.len()).find(|&at| columns[..at].contains(&columns[at])) {
+            let found = format!("{} among the raters twice", quoted(&table.header[columns[at]]));
+            return Err(Error::malformed(&table.path, 1, "a column a rater", found));
+        }
+        return Ok(columns);
     }
     let looks_like_rater = |name: &String| {
         let name = name.to_ascii_lowercase();
@@ -578,6 +597,11 @@ mod tests {
             "{said}"
         );
         assert!(read("query,text,human\n1,a,2\n", &PairOptions::default()).unwrap().require_texts().is_ok());
+        let lines =
+            "{\"query\":\"a\",\"text\":\"b\",\"human\":1}\n{\"query\":\"a\",\"text\":null,\"human\":1}\n";
+        let file = parse(lines.as_bytes(), Path::new("pairs.jsonl"), &PairOptions::default()).unwrap();
+        let said = file.require_texts().unwrap_err().to_string();
+        assert!(said.contains("pairs.jsonl:2"), "{said}");
     }
 
     #[test]

@@ -68,6 +68,10 @@ impl Line {
         let mut parsed: Self = serde_json::from_str(line).map_err(|_| WrongRecord::describe(line))?;
         let id = match &mut parsed.id {
             Id::Text(id) => std::mem::take(id),
+            Id::Number(id) if id.is_f64() => {
+                let wanted = "a string or a whole number below 2^64";
+                return Err(WrongRecord(format!("an \"_id\" that is {id} where {wanted} was expected")));
+            }
             Id::Number(id) => id.to_string(),
         };
         match id.is_empty() {

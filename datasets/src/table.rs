@@ -138,6 +138,10 @@ impl<'a> Table<'a> {
                 row.cells.resize(table.header.len().max(row.cells.len()), None);
                 row.cells[at] = cell.map(Cow::Owned);
             });
+            if let Some(digits) = beyond_u64(line) {
+                let found = format!("{digits}, which JSON readers round");
+                return Err(Error::malformed(path, number, "whole numbers below 2^64, or strings", found));
+            }
             size.count(&row)?;
             table.rows.push(row);
         }
@@ -188,6 +192,48 @@ fn check_header(header: &[String], path: &Path) -> Result<()> {
             Err(Error::malformed(path, 1, "each column once", format!("{} again", quoted(&header[at]))))
         }
     }
+}
+
+/// A whole number of 2^64 or more outside of strings: `serde_json` makes a float of it, and two ids become one. Only lines
+/// that hold twenty digits in a row are looked at twice.
+pub(crate) fn beyond_u64(line: &str) -> Option<&str> {
+    if !has_digits_in_a_row(line.as_bytes(), 20) {
+        return None;
+    }
+    let mut rest = line;
+    while let Some(start) = rest.find(|letter: char| letter == '"' || letter.is_ascii_digit()) {
+        rest = &rest[start..];
+        if let Some(inside) = rest.strip_prefix('"') {
+            let mut escaped = false;
+            let end = inside.find(|letter: char| {
+                let ends = letter == '"' && !escaped;
+                escaped = letter == '\\' && !escaped;
+                ends
+            })?;
+            rest = &inside[end + 1..];
+            continue;
+        }
+        let of_number =
+            |letter: char| letter.is_ascii_digit() || matches!(letter, '.' | 'e' | 'E' | '+' | '-');
+        let (number, after) = rest.split_at(rest.find(|letter| !of_number(letter)).unwrap_or(rest.len()));
+        if number.len() > 19
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && number.parse::<u64>().is_err()
+        {
+            return Some(number);
+        }
+        rest = after;
+    }
+    None
+}
+
+/// Whether there are so many digits in a row. Looks at one byte in as many, and around those that are digits.
+fn has_digits_in_a_row(bytes: &[u8], count: usize) -> bool {
+    let run = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| byte.is_ascii_digit()).count();
+    (0..bytes.len()).step_by(count).any(|at| {
+        bytes[at].is_ascii_digit()
+            && run(&mut bytes[at..].iter()) + run(&mut bytes[..at].iter().rev()) >= count
+    })
 }
 
 /// Calls `each` with the dotted name and the text of every scalar of `object`.
@@ -320,6 +366,21 @@ impl<'a> Delimited<'a, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_numbers_that_no_float_holds_are_seen() {
+        for (line, found) in [
+            (r#"{"id": 18446744073709551615}"#, None),
+            (r#"{"id": 18446744073709551616}"#, Some("18446744073709551616")),
+            (r#"{"a": [1, 12345678901234567890123], "b": 2}"#, Some("12345678901234567890123")),
+            (r#"{"id": -99999999999999999999}"#, Some("99999999999999999999")),
+            (r#"{"id": "12345678901234567890123"}"#, None),
+            (r#"{"say \"12345678901234567890123\"": "x\\"}"#, None),
+            (r#"{"x": 0.12345678901234567890123, "y": 1e0012345678901234567890}"#, None),
+        ] {
+            assert_eq!(beyond_u64(line), found, "{line}");
+        }
+    }
 
     #[test]
     fn a_table_counts_with_what_it_takes_parsed() {

@@ -17,8 +17,11 @@ export const supported = () => true;
 
 /** Loads the module; call it once, before anything else. */
 export async function load(module) {
-  initSync({ module: module ?? (await ownModule()) });
+  initSync({ module: await bytesOf(module) });
 }
+
+/** A module's bytes, or the module: a string is a path. */
+const bytesOf = (module = ownModule()) => (module instanceof URL || typeof module === "string" ? readFile(module) : module);
 
 /** The bytes of the bundle that `graded` calls `embedded`: for `new Labeler(...)` and `new Scorer(...)`. */
 export const embedded = () => beside("./embedded.bundle");
@@ -39,7 +42,7 @@ function thread() {
 }
 
 const compile = async (module) =>
-  module instanceof WebAssembly.Module ? module : WebAssembly.compile(module ?? (await ownModule()));
+  module instanceof WebAssembly.Module ? module : WebAssembly.compile(await bytesOf(module));
 
 /** A labeler on several threads, for bundles with a transformer. */
 export const LabelerPool = poolOver(thread, compile);

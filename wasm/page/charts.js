@@ -23,7 +23,22 @@ const NAMES = {
 /** Bins of fewer pairs are drawn hollow. */
 const FEW = 10;
 
+/** Why a statistic has no value, in words. */
+const REASONS = {
+  no_pairs: "there are no pairs to compare",
+  one_pair: "one pair is not enough",
+  two_pairs: "two pairs are not enough",
+  one_category: "all grades are the same",
+  constant_side: "all grades of one side are the same",
+  negative_grade: "a grade is negative",
+};
+
 const grade = (position) => Math.min(3, Math.max(0, position));
+/** The place of a grade's colour; x where it is not on the scale. */
+const placeOf = (value, scale) => {
+  const place = scale.levels.findIndex((level) => level.grade === value);
+  return place < 0 ? "x" : grade(place);
+};
 
 function whisker(value, interval) {
   const x = (number) => 4 + 92 * Math.min(1, Math.max(0, number));
@@ -43,7 +58,7 @@ export function statistics(report) {
     return h("tr", { class: name === "cohen_kappa_quadratic" && "chief", "data-statistic": name },
       h("th", { scope: "row" }, NAMES[name]),
       h("td", { class: "right", title: value === null ? null : String(value), "data-value": value === null ? null : String(value) }, four(value)),
-      why ? h("td", { class: "why", colspan: 2 }, String(why)) : h("td", { class: "right interval" }, range),
+      why ? h("td", { class: "why", colspan: 2 }, REASONS[why] ?? String(why).replaceAll("_", " ")) : h("td", { class: "right interval" }, range),
       why ? null : h("td", {}, value === null || name === "mae" ? null : whisker(value, interval)));
   });
 }
@@ -70,7 +85,7 @@ export function confusion(report, onChoose) {
     const share = total ? number / total : 0;
     const said = `human ${human}, predicted ${predicted}: ${count(number)} pairs, ${Math.round(share * 100)} % of human ${human}`;
     return h("td", { class: human === predicted && "same" },
-      h("button", { type: "button", title: said, "aria-label": said, class: share > 0.55 && "dark", "--share": share, onclick: () => onChoose(human, predicted) },
+      h("button", { type: "button", title: said, "aria-label": said, "--share": share, onclick: () => onChoose(human, predicted) },
         count(number), h("small", {}, `${Math.round(share * 100)} %`)));
   };
   const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "human")), grades.map((name) => h("th", { scope: "col" }, String(name))));
@@ -111,7 +126,7 @@ export function calibration(curves) {
 }
 
 /** One strip of bars a human grade, each to its own height; the cuts go through all of them. */
-export function histogram(found, cuts) {
+export function histogram(found, cuts, scale) {
   if (!found) return [h("p", { class: "faint" }, "No judged pair has a score.")];
   const { lowest, highest, grades, counts } = found;
   const [width, row, left] = [320, 34, 22];
@@ -122,12 +137,13 @@ export function histogram(found, cuts) {
   grades.forEach((name, at) => {
     const base = row * (at + 1);
     const most = Math.max(1, ...counts[at]);
+    const place = placeOf(name, scale);
     const step = (width - left - 6) / counts[at].length;
     picture.append(svg("line", { class: "base", x1: left, x2: width - 6, y1: base, y2: base }), svg("text", { x: left - 8, y: base - 4, "text-anchor": "end" }, String(name)));
     counts[at].forEach((number, bin) => {
       if (number === 0) return;
       const tall = Math.max(1, (number / most) * (row - 6));
-      picture.append(svg("rect", { class: `grade-fill-${grade(at)}`, x: left + bin * step, y: base - tall, width: Math.max(0.8, step - 0.6), height: tall }));
+      picture.append(svg("rect", { class: `grade-fill-${place}`, x: left + bin * step, y: base - tall, width: Math.max(0.8, step - 0.6), height: tall }));
     });
   });
   cuts.forEach((cut) => {
@@ -148,9 +164,8 @@ export function ranking(queries, texts, onChoose, most = 300) {
 
 export const tag = (value, role, scale) => {
   if (value === null || value === undefined) return h("span", { class: "tag none" }, "–");
-  const place = scale.levels.findIndex((level) => level.grade === value);
-  const meaning = scale.levels[place]?.meaning;
-  return h("span", { class: `tag ${role} g${place < 0 ? "x" : grade(place)}`, title: meaning ? `${value}: ${meaning}` : null }, String(value));
+  const meaning = scale.levels.find((level) => level.grade === value)?.meaning;
+  return h("span", { class: `tag ${role} g${placeOf(value, scale)}`, title: meaning ? `${value}: ${meaning}` : null }, String(value));
 };
 
 /** Why a pair got its grade: probabilities, what the score is made of, tokens. */

@@ -25,3 +25,30 @@ export const four = (value) => (value === null || value === undefined ? "–" : 
 export const two = (value) => (value === null || value === undefined ? "–" : value.toFixed(2));
 export const many = (number, one, more) => `${count(number)} ${number === 1 ? one : more}`;
 export const count = (value) => value.toLocaleString("en-GB");
+
+/** One tab stop for many: arrows, Home and End go from one `selector` in `place` to another, `across()` of them a line;
+ * PageUp and PageDown go ten lines, or where `turn(pages)` takes them. */
+export function rove(place, selector, across = () => 1, turn = null) {
+  const items = () => [...place.querySelectorAll(selector)];
+  const stop = (chosen) => items().forEach((item) => (item.tabIndex = item === chosen ? 0 : -1));
+  new MutationObserver(() => stop(items()[0])).observe(place, { childList: true });
+  place.addEventListener("focusin", ({ target }) => stop(target.closest(selector)));
+  place.addEventListener("keydown", (event) => {
+    const all = items();
+    const [at, last, line] = [all.indexOf(event.target), all.length - 1, across()];
+    if (at < 0) return;
+    const within = (to) => Math.min(last, Math.max(0, to));
+    const to = {
+      ArrowDown: at + line, ArrowUp: at - line, ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last,
+      PageDown: within(at + 10 * line), PageUp: within(at - 10 * line),
+    }[event.key];
+    if (turn && event.key.startsWith("Page")) turn(event.key === "PageDown" ? 1 : -1);
+    else if (all[at].localName !== "button" && ["Enter", " "].includes(event.key)) all[at].click();
+    else if (to === undefined) return;
+    else if (all[to]) {
+      stop(all[to]);
+      all[to].focus();
+    }
+    event.preventDefault();
+  });
+}

@@ -1,8 +1,8 @@
 // The page: what is chosen, what is asked of the worker, what is shown. It computes nothing.
 
 import * as charts from "./charts.js";
-import { Client } from "./client.js";
-import { $, count, four, h, many, replace } from "./dom.js";
+import { Client, Moot } from "./client.js";
+import { $, count, four, h, many, replace, rove } from "./dom.js";
 
 const PAGE_ROWS = 25;
 const ROLES = {
@@ -10,8 +10,10 @@ const ROLES = {
   predicted: "Predicted grade",
 };
 
+/** `source` is the file that is open (null: the sample), `columns` those of it that were named by hand, `view` whose grades
+ * are looked at. */
 const state = {
-  labeler: null, file: null, source: null, columns: {}, summary: null, cuts: null, running: false, moved: false,
+  labeler: null, file: null, source: null, columns: {}, view: "labeler", summary: null, cuts: null, running: false,
   positions: [], first: 0, run: 0, chosen: null, query: null,
 };
 
@@ -21,14 +23,17 @@ const ask = (...call) => client.ask(...call);
 // Messages
 
 function say(message, action) {
-  const close = h("button", { type: "button", onclick: quiet }, "Close");
+  const close = h("button", { type: "button", onclick: () => ($("notice").hidden = true) }, "Close");
   replace($("notice"), h("span", {}, message), action, close);
   $("notice").hidden = false;
 }
 
+/** What was wrong is past; only that the scorer had to be started again stays said. */
 function quiet() {
-  $("notice").hidden = true;
+  $("notice").hidden ||= !recovering;
 }
+
+let recovering = false;
 
 /** How many actions are under way; the body says so too. */
 let busy = 0;
@@ -39,6 +44,7 @@ const attempt = (work) => async (...args) => {
   try {
     await work(...args);
   } catch (error) {
+    if (error instanceof Moot) return;
     $("labeler-loading").textContent = "";
     say(error.message);
   } finally {
@@ -49,14 +55,15 @@ const attempt = (work) => async (...args) => {
 };
 
 async function recover(error) {
-  state.running = false;
-  say(`The scorer stopped (${error.message}), probably for want of memory. It was started again with the sample.`);
+  if (recovering) return;
+  recovering = true;
   try {
-    showLabeler(await ask("start"));
-    await open(() => ask("openSample"), null);
+    say(`The scorer stopped (${error.message}), probably for want of memory. It is started again with the sample.`);
+    await start();
   } catch (second) {
-    say(second.message);
+    if (!(second instanceof Moot)) say(second.message);
   }
+  recovering = false;
 }
 
 // Sources
@@ -71,106 +78,127 @@ function loading({ name, done, total }) {
 function showLabeler(labeler) {
   $("labeler-loading").textContent = "";
   state.labeler = labeler;
-  state.cuts = null;
   $("labeler-name").textContent = labeler.name;
   $("labeler-digest").textContent = labeler.digest.slice(0, 16);
   $("labeler-digest").title = labeler.digest;
   $("bundle-embedded").hidden = labeler.name === "embedded";
-  const grades = labeler.scale.levels.map((level) => level.grade);
-  for (const name of ["human", "predicted"]) {
-    const select = $("filters").elements[name];
-    replace(select, h("option", { value: "" }, "all"), grades.map((grade) => h("option", { value: grade }, String(grade))));
-  }
+  if ($("search").value) replace($("hits"), h("li", { class: "faint" }, "Another labeler: Enter searches again."));
 }
 
-/** Opens pairs by `question` and labels them. `source` is the file they come from; null is the sample. */
-async function open(question, source) {
-  await stop();
+/** Clears what was said of another file, labeler or column, and asks it of what is open now. */
+async function begin() {
+  state.run += 1;
+  Object.assign(state, { cuts: null, summary: null, running: false, positions: [], first: 0, chosen: null });
+  for (const id of ["confusion", "per-grade", "calibration", "histogram", "cuts", "ranking", "free-answer"]) replace($(id));
+  for (const id of ["agreement-said", "ranking-said", "rows-said", "verdict"]) $(id).textContent = "";
+  // Rows of the file before must not answer clicks meant for this one.
+  for (const id of ["statistics", "rows"]) replace($(id).tBodies[0]);
+  for (const id of ["previous", "next", "export-csv", "export-json"]) $(id).disabled = true;
+  $("scores-digest").textContent = "–";
+  emptyInspector();
+  grey();
+  attempt(free)();
+  const { file, view } = state;
+  if (!file) return;
+  showNative();
+  const named = file.columns.predicted?.name;
+  $("grades-choice").hidden = !named || Boolean(file.textless);
+  $("grades-file").textContent = `the file's column ${named}`;
+  $("grades").value = view;
+  progress({ done: 0, total: file.length });
+  if (file.textless) {
+    go("Label", true);
+    if (named) $("progress-text").textContent = `not labelled: grades of column ${named}`;
+  }
+  if (view === "file") await refresh();
+  if (!file.textless) await label();
+  else if (!named) throw new Error(`${file.textless}. Nothing can be labelled, and no column holds predicted grades.`);
+}
+
+/** Greys what is about to be replaced. */
+function grey() {
+  document.body.classList.toggle("stale", (state.running && state.view === "labeler") || regrading !== null);
+}
+
+/** Opens pairs by a `call` of the worker's. `source` is the file they come from, null the sample; `columns` those named by
+ * hand. What is refused leaves all as it was, labelling included. */
+async function open(call, source, columns, view) {
   let file;
   try {
-    file = await question();
+    file = await client.open(call, source, columns, view);
   } catch (error) {
-    if (!error.header) throw error;
-    const chosen = Object.entries(state.columns).map(([role, name]) => [role, { name, guessed: false }]);
-    showChoices(error.header, Object.fromEntries(chosen), source);
-    $("columns").open = true;
+    if (error.header) showChoices(error.header, Object.fromEntries(Object.entries(columns).map(([role, name]) => [role, { name }])), source, columns);
+    if (error.header) $("columns").open = true;
     throw error;
   }
-  Object.assign(state, { file, source, chosen: null, query: null, first: 0, moved: false, cuts: null });
+  quiet();
+  Object.assign(state, { file, source, columns, view: file.view, query: null });
   $("pairs-name").textContent = file.name;
   $("pairs-size").textContent = `${many(file.length, "pair", "pairs")}, ${many(Object.keys(file.queries).length, "query", "queries")}`;
   $("pairs-sample").hidden = source === null;
   $("filters").reset();
-  // Rows of the file before must not answer clicks meant for this one.
-  replace($("rows").tBodies[0]);
-  showChoices(file.columns.header, file.columns, source);
-  emptyInspector();
-  if (file.textless) {
-    await useFilePredictions(file);
-  } else {
-    await label();
-  }
+  showChoices(file.columns.header, file.columns, source, columns);
+  await begin();
 }
 
-/** Ends labelling; what it was about to show is not shown any more. */
-async function stop() {
-  state.run += 1;
-  await ask("cancel");
-}
-
-async function useFilePredictions(file) {
-  if (!file.columns.predicted) {
-    progress({ done: 0, total: file.length });
-    await refresh();
-    throw new Error(`${file.textless}. Nothing can be labelled, and no column holds predicted grades.`);
-  }
-  $("progress-text").textContent = `not labelled: grades of column ${file.columns.predicted.name}`;
-  $("go").disabled = true;
-  await refresh();
-}
-
-function showChoices(header, columns, source) {
+function showChoices(header, found, source, columns) {
   $("columns").hidden = source === null;
   if (source === null) return;
-  const found = Object.keys(ROLES).filter((role) => columns[role]);
-  const said = found.map((role) => `${ROLES[role].toLowerCase()} = ${columns[role].name}${columns[role].guessed ? " (guessed)" : ""}`);
-  $("columns-said").textContent = said.length ? said.join(", ") : "say which column holds what";
+  const roles = Object.keys(ROLES).filter((role) => found[role]);
+  const said = roles.map((role) => `${ROLES[role].toLowerCase()} = ${found[role].name}${found[role].guessed ? " (guessed)" : ""}`);
+  $("columns-said").textContent = said.length ? said.join(", ") : `say which column of ${source.name} holds what`;
   $("columns").open = said.length === 0;
   const choice = (role) => {
-    const select = h("select", { "data-role": role, onchange: attempt(() => chooseColumn(role, select.value, source)) },
-      h("option", { value: "" }, "(guess)"), header.map((name) => h("option", { value: name, selected: columns[role]?.name === name }, name)));
+    const select = h("select", { "data-role": role, onchange: attempt(() => chooseColumn(role, select.value, source, columns)) },
+      h("option", { value: "" }, "(guess)"), header.map((name) => h("option", { value: name, selected: found[role]?.name === name }, name)));
     return h("label", {}, ROLES[role], select);
   };
   replace($("columns-choices"), Object.keys(ROLES).map(choice));
 }
 
-async function chooseColumn(role, name, source) {
-  if (name) state.columns[role] = name;
-  else delete state.columns[role];
-  quiet();
-  await open(() => ask("openPairs", source, state.columns), source);
+async function chooseColumn(role, name, source, columns) {
+  const { [role]: _, ...others } = columns;
+  await open("openPairs", source, name ? { ...others, [role]: name } : others, source === state.source ? state.view : null);
 }
 
-async function openPairs(file) {
-  quiet();
-  state.columns = {};
-  await open(() => ask("openPairs", file, {}), file);
-}
+const openSample = () => open("openSample", null, {});
+const openPairs = (file) => open("openPairs", file, {});
 
 async function openBundle(file) {
+  showLabeler(file ? await client.open("openBundle", file) : await client.open("embeddedBundle"));
   quiet();
-  await stop();
-  showLabeler(file ? await ask("openBundle", file) : await ask("embeddedBundle"));
-  if (state.file && !state.file.textless) await label();
+  await begin();
+}
+
+/** Looks at the grades of the labeler, or at those that the file came with. */
+async function look(view) {
+  try {
+    await ask("look", view);
+    state.view = view;
+    quiet();
+  } finally {
+    $("grades").value = state.view;
+  }
+  state.cuts = null;
+  await ask("regrade", null);
+  $("verdict").textContent = "";
+  showNative();
+  grey();
+  await refresh();
+}
+
+/** Compares with a file of the native binary's. */
+async function compareFile(file, kind) {
+  if (kind === "report") return compareReport(await file.text());
+  if (kind === "labels") return compareLabels(file);
+  verdict(false, `${file.name} is neither what graded agree prints as JSON nor a CSV of graded label: nothing was compared.`);
 }
 
 /** Whatever was dropped: pairs, a bundle, or what the native binary said. */
 async function take(file) {
-  const kind = await ask("kind", file);
+  const kind = await client.open("kind", file);
   if (kind === "bundle") return openBundle(file);
-  if (kind === "report") return compareReport(await file.text());
-  if (kind === "labels") return compareLabels(file);
-  return openPairs(file);
+  return kind === "pairs" ? openPairs(file) : compareFile(file, kind);
 }
 
 // Labelling
@@ -181,49 +209,62 @@ function progress({ done, total }) {
   $("progress-text").textContent = `${count(done)} of ${count(total)}`;
 }
 
+function go(text, disabled) {
+  $("go").textContent = text;
+  $("go").disabled = disabled;
+}
+
+/** Labels what is left of the pairs that are open. */
 async function label() {
   const mine = (state.run += 1);
-  const showState = (running, text, disabled) => {
-    state.running = running;
-    $("go").textContent = text;
-    $("go").disabled = disabled;
+  const running = (is) => {
+    state.running = is;
+    if (state.summary) showAgreement(state.summary);
+    grey();
   };
-  showState(true, "Cancel", false);
+  running(true);
+  go("Cancel", false);
   try {
     const answer = await ask("label");
     if (mine !== state.run) return;
+    running(false);
     progress(answer);
     const isDone = answer.done === answer.total;
-    showState(false, isDone ? "Labelled" : "Resume", isDone);
-    await refresh();
+    go(isDone ? "Labelled" : "Resume", isDone);
   } catch (error) {
-    if (mine === state.run) showState(false, "Resume", false);
+    if (mine === state.run && !(error instanceof Moot)) {
+      running(false);
+      go("Resume", false);
+    }
     throw error;
   }
+  await refresh();
 }
 
 // Agreement
 
 async function refresh() {
   const summary = await ask("summary");
-  state.summary = summary;
-  const { agreement, histogram, calibration, ranking } = summary;
-  showAgreement(agreement.value, agreement.error);
+  const { histogram, calibration, ranking } = summary;
+  showAgreement(summary);
   replace($("calibration"), charts.calibration(calibration));
   showHistogram(histogram);
   showCuts(histogram);
   showRanking(ranking);
   $("scores-digest").textContent = summary.labeled > 0 ? summary.digest : "–";
-  const columns = Object.entries(state.columns).filter(([role]) => ["query", "human"].includes(role));
-  const named = columns.map(([role, name]) => ` --${role} ${name}`).join("");
-  const what = state.source ? `--pairs ${state.file.name}${named}` : "--dataset sample";
-  const labeler = summary.labeled > 0 ? ` --labeler ${state.labeler.name}` : "";
-  $("native-command").textContent = `graded agree ${what}${labeler} --format json`;
-  await list();
+  await listAnew();
 }
 
-function showAgreement(report, error) {
-  const { labeled, length } = state.summary;
+/** Draws what `summary` or `regrade` said. */
+function showAgreement(found) {
+  state.summary = { ...state.summary, ...found };
+  const { agreement: { value: report, error }, labeled, length } = found;
+  $("export-csv").disabled = state.running || labeled < length;
+  $("export-csv").title = labeled < length ? "Only pairs that are all labelled make a CSV of labels." : "";
+  $("export-json").disabled = !report || (state.running && state.view === "labeler");
+  const named = state.view === "file" ? state.file.columns.predicted?.name : null;
+  const whose = named ? `Grades of column ${named}: ` : $("grades-choice").hidden ? "" : "This labeler's grades: ";
+  showGrades(report?.grades ?? []);
   if (!report) {
     $("agreement-said").textContent = error;
     replace($("statistics").tBodies[0]);
@@ -231,25 +272,57 @@ function showAgreement(report, error) {
     replace($("per-grade"));
     return;
   }
-  const partly = labeled > 0 && labeled < length ? `; labelling stopped after ${count(labeled)}` : "";
+  const stopped = state.running ? "labelling goes on" : "labelling stopped";
+  const partly = labeled > 0 && labeled < length ? `; ${stopped} after ${count(labeled)}` : "";
   const moved = state.cuts ? "; cuts moved" : "";
   const { resamples, level, seed } = report.bootstrap;
   const unparsed = report.unparsed && !partly ? `, ${count(report.unparsed)} without a predicted grade` : "";
   $("agreement-said").textContent =
-    `${many(report.pairs, "pair", "pairs")} of ${many(report.queries, "query", "queries")}${unparsed}${partly}${moved}. Intervals: ${count(resamples)} resamplings of the queries, seed ${seed}.`;
+    `${whose}${many(report.pairs, "pair", "pairs")} of ${many(report.queries, "query", "queries")}${unparsed}${partly}${moved}. Intervals: ${count(resamples)} resamplings of the queries, seed ${seed}.`;
   $("interval-name").textContent = `${level * 100} % interval`;
   replace($("statistics").tBodies[0], charts.statistics(report));
   replace($("per-grade"), charts.perGrade(report));
   replace($("confusion"), charts.confusion(report, (human, predicted) => choose({ human, predicted })));
 }
 
+/** The grades to choose from: those of the scale, and others that occur. */
+function showGrades(found) {
+  const grades = [...new Set([...state.labeler.scale.levels.map((level) => level.grade), ...found])].sort((a, b) => a - b);
+  for (const name of ["human", "predicted"]) {
+    const select = $("filters").elements[name];
+    const { value } = select;
+    replace(select, h("option", { value: "" }, "all"), grades.map((grade) => h("option", { value: grade }, String(grade))));
+    select.value = grades.map(String).includes(value) ? value : "";
+  }
+}
+
+/** The native command of what is shown, or why there is none. */
+function showNative() {
+  const { file, source, columns, view, labeler } = state;
+  const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const option = (name, value) => (value ? ` --${name}${value.startsWith("-") ? "=" : " "}${quoted(value)}` : "");
+  const own = view === "file";
+  const hasDocument = file.columns.document?.guessed || file.columns.document_text?.guessed;
+  const untold = (own ? (hasDocument ? [] : ["document", "document_text"]) : ["query_text", "document_text"]).map((role) => columns[role]).filter(Boolean);
+  // Pairs without a query's id are grouped by its text.
+  const query = columns.query ?? (file.columns.query ? null : columns.query_text);
+  const grades = own ? option("human", file.columns.human?.name) + option("predicted", file.columns.predicted?.name) : option("human", columns.human);
+  const what = source ? `${option("pairs", file.name)}${option("query", query)}${grades}` : " --dataset sample";
+  const why = own && !(file.columns.human && file.columns.predicted)
+    ? "No native command: there are no two grades to compare."
+    : untold.length > 0 && `No native command says the same: graded agree guesses which columns hold texts and documents, and cannot be told of ${untold.join(" and ")}. Give such columns a usual name, as query and text.`;
+  $("native-run").hidden = Boolean(why);
+  $("native-note").textContent = why || "";
+  $("native-command").textContent = why ? "" : `graded agree${what}${own ? "" : option("labeler", labeler.name)} --format json`;
+}
+
 function showHistogram(histogram) {
-  replace($("histogram"), charts.histogram(histogram, state.summary.labeled > 0 ? (state.cuts ?? state.labeler.cuts) : []));
+  replace($("histogram"), charts.histogram(histogram, state.summary.labeled > 0 ? (state.cuts ?? state.labeler.cuts) : [], state.labeler.scale));
 }
 
 function showRanking({ value, error }) {
   const mean = value?.measures["nDCG@10"];
-  $("ranking-said").textContent = value ? `mean ${four(mean)}; by query, lowest first` : error;
+  $("ranking-said").textContent = value ? `mean ${four(mean)}; by query, lowest first` : `– ${error}`;
   replace($("ranking"), value ? charts.ranking(value.queries, state.file.queries, (query) => choose({ query })) : []);
 }
 
@@ -283,6 +356,7 @@ function move(at, value) {
     input.nextElementSibling.textContent = four(cuts[place]);
   });
   $("reset-cuts").disabled = false;
+  $("verdict").textContent = "";
   showHistogram(state.summary.histogram);
   regrade();
 }
@@ -293,31 +367,32 @@ let regrading = null;
 const regrade = attempt(async () => {
   if (regrading) return void (regrading = "again");
   regrading = "once";
+  grey();
   try {
     showAgreement(await ask("regrade", state.cuts));
   } finally {
     const again = regrading === "again";
     regrading = null;
-    if (again) regrade();
+    grey();
+    if (again && state.summary) regrade();
   }
-  await list();
+  await Promise.all([listAnew(), free()]);
 });
 
 async function resetCuts() {
   state.cuts = null;
+  $("verdict").textContent = "";
   await ask("regrade", null);
-  await refresh();
+  await Promise.all([refresh(), free()]);
 }
 
 // Pairs
 
-function choose({ human, predicted, query }) {
+/** Lists the pairs of a cell or of a query, and no fewer. */
+function choose({ human = "", predicted = "", query = null }) {
   const { elements } = $("filters");
-  if (human !== undefined) elements.human.value = human;
-  if (predicted !== undefined) elements.predicted.value = predicted;
-  if (query !== undefined) state.query = query;
-  elements.disagreements.checked = false;
-  state.first = 0;
+  $("filters").reset();
+  [elements.human.value, elements.predicted.value, state.query, state.first] = [human, predicted, query, 0];
   attempt(list)();
   $("pairs").scrollIntoView({ block: "start" });
 }
@@ -336,13 +411,22 @@ async function list() {
   await showRows();
 }
 
+/** Lists pairs whose grades are others now; so may be that of the chosen one. */
+const listAnew = () => Promise.all([list(), state.chosen === null || inspect(state.chosen)]);
+
+/** Goes so many pages on, not beyond an end. */
+async function turnPage(pages) {
+  const last = Math.floor(Math.max(0, state.positions.length - 1) / PAGE_ROWS);
+  state.first = Math.min(last, Math.max(0, state.first / PAGE_ROWS + pages)) * PAGE_ROWS;
+  await showRows();
+}
+
 async function showRows() {
   const { positions, first } = state;
   const rows = await ask("rows", positions.slice(first, first + PAGE_ROWS));
   const { lowest, highest } = state.summary?.histogram ?? { lowest: 0, highest: 1 };
   const body = rows.map((row) => rowOf(row, (score) => (score - lowest) / (highest - lowest || 1)));
   replace($("rows").tBodies[0], body.length ? body : h("tr", {}, h("td", { colspan: 5, class: "faint" }, "No pair fits.")));
-  if (body.length) body[0].tabIndex = 0;
   const last = Math.min(first + PAGE_ROWS, positions.length);
   $("rows-said").textContent = positions.length ? `${count(first + 1)}–${count(last)} of ${count(positions.length)}` : "0 pairs";
   $("previous").disabled = first === 0;
@@ -355,35 +439,23 @@ function rowOf(row, part) {
   const { scale } = state.labeler;
   const differs = row.human !== null && row.predicted !== null && row.human !== row.predicted;
   const short = (text) => (text.length > WIDEST_CELL ? `${text.slice(0, WIDEST_CELL)}…` : text);
-  const element = h("tr", { tabindex: -1, class: differs && "far", "data-at": row.at, "aria-selected": row.at === state.chosen ? "true" : "false", onclick: attempt(() => inspect(row, element)), onkeydown: (event) => keys(event, element) },
+  return h("tr", { tabindex: -1, class: differs && "far", "data-at": row.at, "aria-selected": row.at === state.chosen ? "true" : "false", onclick: attempt(() => inspect(row.at)) },
     [row.query_text ?? row.query, row.document_text ?? row.document].map((text) => h("td", {}, h("span", { class: "clip" }, short(text)))),
     h("td", { class: "grade" }, charts.tag(row.human, "human", scale)), h("td", { class: "grade" }, charts.tag(row.predicted, "predicted", scale)),
     h("td", { class: "bar" }, row.score === null ? "" : h("span", { class: "score", title: String(row.score) }, h("span", { class: "meter", "--part": Math.min(1, Math.max(0, part(row.score))) }), row.score.toFixed(2))));
-  return element;
-}
-
-function keys(event, row) {
-  const to = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling }[event.key];
-  if (to) {
-    row.tabIndex = -1;
-    to.tabIndex = 0;
-    to.focus();
-  } else if (event.key === "Enter" || event.key === " ") row.click();
-  else return;
-  event.preventDefault();
 }
 
 function emptyInspector() {
   replace($("inspector"), h("p", { class: "faint" }, "Choose a pair to see why it got its grade."));
 }
 
-async function inspect(row, element) {
-  state.chosen = row.at;
-  document.querySelectorAll("#rows tr[aria-selected='true']").forEach((other) => other.setAttribute("aria-selected", "false"));
-  element?.setAttribute("aria-selected", "true");
+async function inspect(at) {
+  state.chosen = at;
+  for (const row of $("rows").tBodies[0].rows) row.setAttribute("aria-selected", String(row.dataset.at === String(at)));
+  const [row] = await ask("rows", [at]);
   const texts = row.query_text !== null && row.document_text !== null;
   const found = texts ? await ask("explain", row.query_text, row.document_text) : null;
-  if (state.chosen !== row.at) return;
+  if (state.chosen !== at) return;
   const { scale } = state.labeler;
   const place = row.line === null ? `${row.query} / ${row.document}` : `${state.file.name}:${row.line}`;
   replace($("inspector"),
@@ -403,15 +475,16 @@ const later = (work, milliseconds) => {
   };
 };
 
-const free = attempt(async () => {
+async function free() {
   const [query, text] = [$("free-query").value, $("free-document").value];
   if (!query.trim() || !text.trim()) return replace($("free-answer"));
   const found = await ask("explain", query, text);
   const { scale } = state.labeler;
   const meaning = scale.levels.find((level) => level.grade === found.label.grade)?.meaning;
+  const cuts = state.cuts ? " (by the labeler's own cuts)" : "";
   replace($("free-answer"), h("div", { class: "parts" },
-    h("div", { class: "pair-head", id: "free-grade" }, charts.tag(found.label.grade, "predicted", scale), h("span", {}, meaning ?? "")), charts.evidence(found, scale)));
-});
+    h("div", { class: "pair-head", id: "free-grade" }, charts.tag(found.label.grade, "predicted", scale), h("span", {}, `${meaning ?? ""}${cuts}`)), charts.evidence(found, scale)));
+}
 
 const search = attempt(async () => {
   const query = $("search").value.trim();
@@ -423,8 +496,19 @@ const search = attempt(async () => {
 // Comparing
 
 function verdict(equal, message) {
+  quiet();
   $("verdict").className = `verdict ${equal ? "equal" : "differs"}`;
   $("verdict").textContent = message;
+}
+
+const byOwnCuts = () => (state.cuts ? " Compared by the labeler's own cuts, not by those moved here." : "");
+
+/** Whether there is something whole to compare with; if not, the verdict says so. */
+function isWhole() {
+  const { labeled, length } = state.summary ?? { labeled: 0, length: state.file.length };
+  if (state.view === "file" || (!state.running && labeled === length)) return true;
+  verdict(false, `Not compared: not all of ${many(length, "pair", "pairs")} are labelled here.`);
+  return false;
 }
 
 /** The first place where two JSON values differ, as `[path, here, there]`; null where they are equal to the last bit. */
@@ -441,13 +525,16 @@ function difference(here, there, path = "") {
 async function compareReport(text) {
   let there;
   try {
-    there = JSON.parse(text);
+    there = JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
     return verdict(false, `Not JSON: ${error.message}`);
   }
   if (!there?.measures || !there.bootstrap) return verdict(false, "Not what graded agree prints as JSON: it has no measures and bootstrap.");
-  const { resamples, level, seed } = there.bootstrap;
-  const here = JSON.parse(await ask("report", { resamples, level, seed }));
+  if (!isWhole()) return;
+  const { resamples, level } = there.bootstrap;
+  // A seed may have more digits than a number of JavaScript.
+  const [, seed] = text.match(/"seed"\s*:\s*(\d+)/) ?? [null, there.bootstrap.seed];
+  const here = JSON.parse(await ask("report", `{"resamples":${resamples},"level":${level},"seed":${seed}}`, true));
   // Names may differ; what is under them may not.
   delete here.file;
   delete there.file;
@@ -456,17 +543,18 @@ async function compareReport(text) {
   const found = difference(sorted(here), sorted(there));
   if (!found) {
     const scores = here.scores_digest ? `all ${count(here.pairs)} pairs' scores (digest ${here.scores_digest.slice(0, 16)}…), ` : "";
-    return verdict(true, `Equal to the last bit: ${scores}${Object.keys(here.measures).length} statistics, their intervals, and the confusion.`);
+    return verdict(true, `Equal to the last bit: ${scores}${Object.keys(here.measures).length} statistics, their intervals, and the confusion.${byOwnCuts()}`);
   }
   const said = (value) => (value === undefined ? "nothing" : JSON.stringify(value));
-  verdict(false, `Differs, first at ${found[0]}: here ${said(found[1])}, there ${said(found[2])}.`);
+  verdict(false, `Differs, first at ${found[0]}: here ${said(found[1])}, there ${said(found[2])}.${byOwnCuts()}`);
 }
 
 async function compareLabels(file) {
+  if (!isWhole()) return;
   const found = await ask("compareLabels", file);
-  if (!found) return verdict(true, `Equal to the last bit: every pair, score and grade of ${file.name}.`);
+  if (!found) return verdict(true, `Equal to the last bit: every pair, score, grade and probability of ${file.name}.${byOwnCuts()}`);
   const line = found.line ? `${file.name}:${found.line}` : file.name;
-  verdict(false, `Differs, first at ${line}: ${found.what} here ${found.here}, there ${found.there}.`);
+  verdict(false, `Differs, first at ${line}: ${found.what} here ${found.here}, there ${found.there}.${byOwnCuts()}`);
 }
 
 // Exporting
@@ -477,7 +565,20 @@ function download(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-const stem = () => state.file.name.replace(/\.[^.]*$/, "");
+/** The name of a file that holds what the screen shows. */
+function exported(what) {
+  const { labeled, length } = state.summary;
+  const partly = labeled > 0 && labeled < length ? `.first-${labeled}` : "";
+  return `${state.file.name.replace(/\.[^.]*$/, "")}${partly}${state.cuts ? ".cuts-moved" : ""}.${what}`;
+}
+
+async function exportAgreement() {
+  const name = exported("agreement.json");
+  const report = await ask("report", undefined, false);
+  // Its numbers keep their digits: nothing is parsed.
+  const moved = state.cuts ? report.replace(/\}\s*$/, `,"cuts_moved_to":${JSON.stringify(state.cuts)}}`) : report;
+  download(name, "application/json", moved);
+}
 
 // Wiring
 
@@ -492,27 +593,31 @@ function chosenFile(id, work) {
 
 chosenFile("pairs-file", openPairs);
 chosenFile("bundle-file", openBundle);
-chosenFile("native-file", take);
-$("pairs-sample").addEventListener("click", attempt(async () => {
-  quiet();
-  state.columns = {};
-  await open(() => ask("openSample"), null);
-}));
+chosenFile("native-file", async (file) => compareFile(file, await client.open("kind", file)));
+$("pairs-sample").addEventListener("click", attempt(openSample));
+$("grades").addEventListener("change", attempt(() => look($("grades").value)));
 $("bundle-embedded").addEventListener("click", attempt(() => openBundle(null)));
 $("go").addEventListener("click", attempt(() => (state.running ? ask("cancel") : label())));
-$("previous").addEventListener("click", attempt(() => ((state.first -= PAGE_ROWS), showRows())));
-$("next").addEventListener("click", attempt(() => ((state.first += PAGE_ROWS), showRows())));
+$("previous").addEventListener("click", attempt(() => turnPage(-1)));
+$("next").addEventListener("click", attempt(() => turnPage(1)));
 $("filters").addEventListener("submit", (event) => event.preventDefault());
 const filtered = attempt(() => ((state.first = 0), list()));
 $("filters").addEventListener("change", filtered);
 $("filters").elements.text.addEventListener("input", later(filtered, 120));
 $("one-query").addEventListener("click", () => ((state.query = null), filtered()));
-$("free-query").addEventListener("input", later(free, 60));
-$("free-document").addEventListener("input", later(free, 60));
+$("free-query").addEventListener("input", later(attempt(free), 60));
+$("free-document").addEventListener("input", later(attempt(free), 60));
 $("search").addEventListener("input", later(search, 120));
+$("search").addEventListener("keydown", (event) => event.key === "Enter" && search());
 $("compare").addEventListener("click", attempt(() => compareReport($("native-text").value)));
-$("export-csv").addEventListener("click", attempt(async () => download(`${stem()}.labels.csv`, "text/csv", await ask("csv"))));
-$("export-json").addEventListener("click", attempt(async () => download(`${stem()}.agreement.json`, "application/json", await ask("report"))));
+$("export-csv").addEventListener("click", attempt(async () => download(exported("labels.csv"), "text/csv", await ask("csv"))));
+$("export-json").addEventListener("click", attempt(exportAgreement));
+rove($("confusion"), "button", () => $("confusion").querySelectorAll("thead th").length - 1);
+rove($("ranking"), "button");
+rove($("rows").tBodies[0], "tr", () => 1, async (pages) => {
+  await attempt(turnPage)(pages);
+  $("rows").tBodies[0].rows[0].focus();
+});
 
 let dragged = 0;
 addEventListener("dragenter", () => document.body.classList.toggle("dropping", (dragged += 1) > 0));
@@ -522,12 +627,17 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   dragged = 0;
   document.body.classList.remove("dropping");
-  const [file] = event.dataTransfer.files;
-  if (file) attempt(take)(file);
+  const [file, ...others] = event.dataTransfer.files;
+  if (!file) return;
+  attempt(async () => {
+    await take(file);
+    if (others.length) say(`Of ${others.length + 1} files only ${file.name} was taken.`);
+  })();
 });
 
-attempt(async () => {
-  showLabeler(await ask("start"));
-  await open(() => ask("openSample"), null);
-  await free();
-})();
+async function start() {
+  showLabeler(await client.open("start"));
+  await openSample();
+}
+
+attempt(start)();

@@ -1,12 +1,14 @@
 // Everything that computes: the module, the labeler and the pairs live in this worker, and the page asks. A question is
-// `{id, call, args}`; the answer `{id, result}` or `{id, error}`; on the way come `{event: "progress", done, total}` of
-// labelling and `{event: "loading", name, done, total}` of a bundle's bytes.
+// `{id, generation, call, args}`; the answer `{id, generation, result}` or `{id, generation, error}`; on the way come
+// `{event: "progress", done, total}` of labelling and `{event: "loading", name, done, total}` of a bundle's bytes.
 
 import { Labeler, LabelerPool, Pairs, Retriever, Scorer, embedded, load, readAll } from "./load.js";
 
 /** Larger files are left to the native binary: parsed, they would not fit into a tab. */
 const LARGEST_FILE_BYTES = 400e6;
 const LARGEST_BUNDLE_BYTES = 200e6;
+/** What the native binary prints of an agreement is smaller. */
+const LARGEST_REPORT_BYTES = 20e6;
 /** A piece of labelling takes about this long; a cancel waits no longer. */
 const PIECE_MILLISECONDS = 40;
 /** What would take longer is shared among threads, at most so many: each holds the bundle once more. */
@@ -22,14 +24,37 @@ let pool = null;
 let bundle = { name: "embedded", bytes: null };
 let retriever;
 let run = 0;
+/** Counts what was opened. What is asked of a former generation is moot; a question without one asks of none. */
+let generation = 0;
+/** What the page looks at: the grades of the "labeler", or those that the "file" came with. */
+let view = "labeler";
+/** The file and its columns' names, and its pairs as they came, once these are looked at beside the labeled ones. */
+let source = null;
+let given = null;
+/** Where the cuts were moved to; and by which cuts how many pairs are graded. */
 let cuts = null;
+let graded = { cuts: null, labeled: 0 };
+
+/** The question is not worth an answer any more. */
+class Moot extends Error {}
+const latest = { bundle: 0, pairs: 0, view: 0 };
+
+/** What `work` comes to, unless another of its kind was asked for meanwhile: the last wins. */
+async function last(kind, work) {
+  const mine = (latest[kind] += 1);
+  const found = await work;
+  if (mine !== latest[kind]) throw new Moot("another was opened");
+  return found;
+}
 
 const megabytes = (bytes) => `${Math.round(bytes / 1e6)} MB`;
 
 /** Lets messages in between two pieces of work. */
 const channel = new MessageChannel();
+const turns = [];
+channel.port1.onmessage = () => turns.shift()();
 const turn = () => new Promise((resolve) => {
-  channel.port1.onmessage = resolve;
+  turns.push(resolve);
   channel.port2.postMessage(null);
 });
 
@@ -56,6 +81,10 @@ const fetched = async (name) => {
   return new Uint8Array(await answer.arrayBuffer());
 };
 
+/** The bytes of the sample's three files. */
+const sample = async () =>
+  (corpus ??= await Promise.all(["sample/corpus.jsonl", "sample/queries.jsonl", "sample/judgments.tsv"].map(fetched)));
+
 function take(name, bytes) {
   const loaded = new Labeler(bytes);
   labeler?.free();
@@ -66,10 +95,31 @@ function take(name, bytes) {
   retriever = undefined;
   labeler = loaded;
   bundle = { name, bytes };
-  cuts = null;
-  run += 1;
+  begin();
   return about();
 }
+
+/** Whatever was asked of what was open before is moot. */
+function begin() {
+  cuts = null;
+  graded = { cuts: null, labeled: 0 };
+  run += 1;
+  generation += 1;
+  latest.view += 1;
+}
+
+/** The labeled pairs, all of them graded by these cuts (null: the labeler's own). */
+function gradedBy(wanted) {
+  if (graded.cuts !== wanted || (wanted && graded.labeled !== pairs.labeled)) {
+    pairs.regrade(labeler, wanted ?? undefined);
+    graded = { cuts: wanted, labeled: pairs.labeled };
+  }
+  return pairs;
+}
+
+/** The pairs with the grades that the page looks at, and the same by the labeler's own cuts. */
+const seen = (by = cuts) => (view === "file" ? (given ?? pairs) : gradedBy(by));
+const uncut = () => seen(null);
 
 function closePool() {
   pool?.then((open) => open.close(), () => {});
@@ -115,19 +165,39 @@ const about = () => ({
   cuts: Array.from(labeler.cuts),
 });
 
-function show(opened, name, size) {
+/** Pairs are open: `from` is their file, and `own` the same pairs, where their own grades are to be looked at. */
+function show(opened, name, from, own) {
   pairs?.free();
-  pairs = opened;
-  cuts = null;
-  run += 1;
+  given?.free();
+  [pairs, given, source] = [opened, own, from];
+  begin();
   let textless = null;
   try {
     pairs.requireTexts();
   } catch (error) {
     textless = error.message;
   }
-  return { name, size, length: pairs.length, columns: JSON.parse(pairs.columns), queries: JSON.parse(pairs.queries()), textless };
+  view = textless || own ? "file" : "labeler";
+  return { name, length: pairs.length, columns: JSON.parse(pairs.columns), queries: JSON.parse(pairs.queries()), textless, view };
 }
+
+const attempt = (work) => {
+  try {
+    return { value: JSON.parse(work()) };
+  } catch (error) {
+    return { error: error.message };
+  }
+};
+
+/** Of all pairs' scores: a pair without one would count as ranked last. */
+function ranking(shown) {
+  const scores = shown.scores();
+  const missing = scores.filter(Number.isNaN).length;
+  if (missing === 0) return attempt(() => shown.evaluate("nDCG@10"));
+  return { error: missing === scores.length ? "no scores" : `no scores for ${missing} of ${scores.length} pairs` };
+}
+
+const agreed = (shown) => ({ agreement: attempt(() => shown.agreement()), labeled: shown.labeled, length: shown.length });
 
 /** What a call throws, with the columns of a file that was not understood: the page then asks which is which. */
 class Misread extends Error {}
@@ -135,27 +205,30 @@ class Misread extends Error {}
 const calls = {
   async start() {
     // Side by side: the bundle arrives while the module is compiled.
-    const [bytes] = await Promise.all([embedded(loading("embedded")), load()]);
+    const [bytes] = await last("bundle", Promise.all([embedded(loading("embedded")), load()]));
     return take("embedded", bytes);
   },
 
   async embeddedBundle() {
-    return take("embedded", await embedded(loading("embedded")));
+    return take("embedded", await last("bundle", embedded(loading("embedded"))));
   },
 
   async openBundle(file) {
-    return take(file.name, await bytesOf(file, LARGEST_BUNDLE_BYTES, "no bundle for a browser is that large", loading(file.name)));
+    return take(file.name, await last("bundle", bytesOf(file, LARGEST_BUNDLE_BYTES, "no bundle for a browser is that large", loading(file.name))));
   },
 
   async openSample() {
-    corpus ??= await Promise.all(["sample/corpus.jsonl", "sample/queries.jsonl", "sample/judgments.tsv"].map(fetched));
-    return show(Pairs.sample(...corpus), "sample", null);
+    return show(Pairs.sample(...(await last("pairs", sample()))), "sample", null, null);
   },
 
-  async openPairs(file, columns) {
-    const bytes = await bytesOf(file, LARGEST_FILE_BYTES, "graded agree --pairs FILE --labeler embedded reads files of any size");
+  /** Opens pairs, and looks at their own grades where the page did so before. */
+  async openPairs(file, columns, wanted) {
+    const bytes = await last("pairs", bytesOf(file, LARGEST_FILE_BYTES, "graded agree --pairs FILE --labeler embedded reads files of any size"));
+    const read = () => new Pairs(bytes, file.name, JSON.stringify(columns));
     try {
-      return show(new Pairs(bytes, file.name, JSON.stringify(columns ?? {})), file.name, file.size);
+      const opened = read();
+      const own = wanted === "file" && JSON.parse(opened.columns).predicted ? read() : null;
+      return show(opened, file.name, { file, columns }, own);
     } catch (error) {
       let header;
       try {
@@ -167,12 +240,27 @@ const calls = {
     }
   },
 
-  /** What a dropped file is, by its first bytes and its name. */
+  /** Looks at the grades of the "labeler" or of the "file", which is read once more: its pairs hold the labeler's. */
+  async look(wanted) {
+    latest.view += 1;
+    if (wanted === "file" && !given) {
+      const bytes = await last("view", bytesOf(source.file, LARGEST_FILE_BYTES));
+      given = new Pairs(bytes, source.file.name, JSON.stringify(source.columns));
+    }
+    view = wanted;
+  },
+
+  /** What a file is, by what stands in it. */
   async kind(file) {
-    const start = new TextDecoder().decode(await file.slice(0, 256).arrayBuffer());
+    const start = (await file.slice(0, 4096).text()).trimStart();
     if (start.startsWith("GRADEDBN") || file.name.endsWith(".bundle")) return "bundle";
-    if (file.name.endsWith(".json")) return "report";
-    return start.startsWith("query_id,doc_id,human,predicted,predicted_score,") ? "labels" : "pairs";
+    if (/^query_id,doc_id,human,predicted,predicted_score(,p-?\d+)+,labeler\r?\n/.test(start)) return "labels";
+    if (!/^[{[]/.test(start) || file.size > LARGEST_REPORT_BYTES) return "pairs";
+    try {
+      return JSON.parse(await file.text()).measures || file.name.endsWith(".json") ? "report" : "pairs";
+    } catch {
+      return "pairs";
+    }
   },
 
   /** Labels the rest of the pairs; ends early when cancelled. */
@@ -194,7 +282,6 @@ const calls = {
       pieces += 1;
       if (!alone && mine === run && pieces > 2 && millisecondsLeft > ALONE_MILLISECONDS) alone = !(await labelOnThreads(mine));
     }
-    if (cuts && mine === run) pairs.regrade(labeler, cuts);
     return { done: pairs.labeled, total: pairs.length, cancelled: mine !== run };
   },
 
@@ -202,45 +289,30 @@ const calls = {
     run += 1;
   },
 
-  /** Takes the grades that the file predicts. */
-  unlabel() {
-    run += 1;
-    pairs.unlabel();
-  },
-
   /** Everything the page draws of the agreement. */
   summary() {
-    const attempt = (work) => {
-      try {
-        return { value: JSON.parse(work()) };
-      } catch (error) {
-        return { error: error.message };
-      }
-    };
+    const shown = seen();
     return {
-      agreement: attempt(() => pairs.agreement()),
-      histogram: JSON.parse(pairs.histogram(BINS.histogram)),
-      calibration: JSON.parse(pairs.calibration(labeler, BINS.calibration)),
-      ranking: attempt(() => pairs.evaluate("nDCG@10")),
-      digest: pairs.scoresDigest,
-      labeled: pairs.labeled,
-      length: pairs.length,
+      ...agreed(shown),
+      histogram: JSON.parse(shown.histogram(BINS.histogram)),
+      calibration: JSON.parse(shown.calibration(labeler, BINS.calibration)),
+      ranking: ranking(shown),
+      digest: shown.scoresDigest,
     };
   },
 
   /** Moves the cuts (null: the labeler's own) and says how far the grades agree then. */
   regrade(moved) {
     cuts = moved;
-    pairs.regrade(labeler, moved ?? undefined);
-    return JSON.parse(pairs.agreement());
+    return agreed(seen());
   },
 
   select(selection) {
-    return pairs.select(JSON.stringify(selection));
+    return seen().select(JSON.stringify(selection));
   },
 
   rows(positions) {
-    return JSON.parse(pairs.rows(Uint32Array.from(positions)));
+    return JSON.parse(seen().rows(Uint32Array.from(positions)));
   },
 
   explain(query, document) {
@@ -248,8 +320,7 @@ const calls = {
   },
 
   async search(query, count) {
-    corpus ??= await Promise.all(["sample/corpus.jsonl", "sample/queries.jsonl", "sample/judgments.tsv"].map(fetched));
-    const lines = new TextDecoder().decode(corpus[0]).split("\n").filter(Boolean);
+    const lines = new TextDecoder().decode((await sample())[0]).split("\n").filter(Boolean);
     const documents = lines.map((line) => JSON.parse(line));
     if (!retriever) {
       const scorer = new Scorer(bundle.bytes);
@@ -261,31 +332,29 @@ const calls = {
     return Array.from(hits.documents, (at, rank) => ({ ...documents[at], score: scores[rank] }));
   },
 
-  /** The document of the native command that fits what is shown: with the labeler's own cuts, and other draws if asked. */
-  report(resampling) {
-    if (pairs.labeled > 0) pairs.regrade(labeler);
-    try {
-      return pairs.agreement(JSON.stringify(resampling ?? {}));
-    } finally {
-      if (pairs.labeled > 0 && cuts) pairs.regrade(labeler, cuts);
-    }
+  /** The document of the agreement: as it is shown, or (`own`) as the native command has it, by the labeler's own cuts. */
+  report(resampling, own) {
+    return (own ? uncut() : seen()).agreement(resampling);
   },
 
   async compareLabels(file) {
-    return JSON.parse(pairs.compare(await bytesOf(file, LARGEST_FILE_BYTES, "too large to compare here"), file.name));
+    const bytes = await bytesOf(file, LARGEST_FILE_BYTES, "too large to compare here");
+    return JSON.parse(uncut().compare(bytes, file.name));
   },
 
   csv() {
-    return pairs.csv(labeler);
+    return gradedBy(cuts).csv(labeler);
   },
 };
 
-onmessage = async ({ data: { id, call, args } }) => {
+onmessage = async ({ data: { id, generation: asked, call, args } }) => {
   try {
-    postMessage({ id, result: await calls[call](...args) });
+    if (asked !== undefined && asked !== generation) throw new Moot("asked of what is open no longer");
+    const result = await calls[call](...args);
+    postMessage({ id, generation, result });
   } catch (error) {
     // A trap leaves the module's memory in no known state: the page starts another worker.
     const isTrap = error instanceof WebAssembly.RuntimeError;
-    postMessage({ id, error: { message: `${error.message ?? error}`, header: error.header, isTrap } });
+    postMessage({ id, generation, error: { message: `${error.message ?? error}`, header: error.header, isMoot: error instanceof Moot, isTrap } });
   }
 };

@@ -32,10 +32,14 @@ pub fn agree(
     name: &str,
     columns: Option<String>,
     resamples: u32,
-    seed: u32,
+    seed: f64,
 ) -> Result<String, JsError> {
+    // Every whole number up to 2^53 is a number of JavaScript; beyond, two may be one.
+    if seed.fract() != 0.0 || !(0.0..=9_007_199_254_740_992.0).contains(&seed) {
+        return Err(JsError::new("agree: seed: expected a whole number from 0 to 2^53"));
+    }
     let columns: Columns = crate::options::parse("agree", columns.as_deref())?;
-    let bootstrap = Bootstrap::new(resamples, Bootstrap::default().level(), seed.into())
+    let bootstrap = Bootstrap::new(resamples, Bootstrap::default().level(), seed as u64)
         .ok_or_else(|| JsError::new("agree: expected at least 1 resample"))?;
     let wanted = PairOptions {
         query: columns.query,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use datasets::pairs::{self, Column, PairFile, PairOptions};
+use datasets::pairs::{self, Column, LABEL_COLUMNS, PairFile, PairOptions};
 use relevance::agreement::{FileReport, Predicted, Report, reliability, score_histogram};
 use relevance::evaluation::{EvaluationOptions, Evaluator};
 use relevance::resampling::Bootstrap;
@@ -200,8 +200,11 @@ impl Pairs {
     /// anew.
     ///
     /// # Errors
-    /// A pair without texts, by line; a tokenizer that fails.
+    /// A count of 0; a pair without texts, by line; a tokenizer that fails.
     pub fn label(&mut self, labeler: &Labeler, count: usize) -> Result<usize, JsError> {
+        if count == 0 {
+            return Err(JsError::new("label: expected a count of at least 1"));
+        }
         self.begin(labeler.labeler().digest());
         let end = self.length().min(self.labeled.saturating_add(count));
         let next = &mut self.file.pairs[self.labeled..end];
@@ -387,8 +390,9 @@ impl Pairs {
     /// reliability of "at least this grade" in `bins` bins, or null where nothing is labelled and judged.
     ///
     /// # Errors
-    /// Never.
+    /// More than 10,000 bins.
     pub fn calibration(&self, labeler: &Labeler, bins: usize) -> Result<String, JsError> {
+        require_bins(bins)?;
         let levels = labeler.labeler().scale().levels();
         let labeled = self.file.pairs[..self.labeled].iter().zip(self.distributions.chunks(levels.len()));
         let judged: Vec<(Grade, &[f64])> =
@@ -410,8 +414,9 @@ impl Pairs {
     /// judged pair has a score.
     ///
     /// # Errors
-    /// Never.
+    /// More than 10,000 bins.
     pub fn histogram(&self, bins: usize) -> Result<String, JsError> {
+        require_bins(bins)?;
         let rated = self.file.pairs.iter().filter_map(|pair| Some((pair.human?, pair.score?)));
         Ok(serde_json::to_string(&score_histogram(&rated.collect::<Vec<_>>(), bins).ok())?)
     }
@@ -451,7 +456,8 @@ impl Pairs {
         Ok(serde_json::to_string(&queries)?)
     }
 
-    /// Compares the labelled pairs with those that `graded label` wrote as CSV, bit for bit. The answer is null where
+    /// Compares the labelled pairs with those that `graded label` wrote as CSV, bit for bit: pairs, grades, scores, and the
+    /// probabilities and the labeler where the file has them. The answer is null where
     /// all are equal, or else the first that differs: `{"at", "line", "what", "here", "there"}`.
     ///
     /// # Errors
@@ -464,7 +470,8 @@ impl Pairs {
             ..PairOptions::default()
         };
         let there = pairs::parse(written, Path::new(name), &options)?;
-        Ok(serde_json::to_string(&self.difference(&there))?)
+        let found = self.difference(&there).or_else(|| self.other_label(written, &there.lines));
+        Ok(serde_json::to_string(&found)?)
     }
 
     /// The labels as CSV: the file that `graded label --out` writes. Where `regrade` moved the cuts, the last column says
@@ -481,22 +488,13 @@ impl Pairs {
             self.file.pairs.iter().any(|pair| pair.predicted != pair.score.map(|score| cuts.grade(score)));
         let mark =
             format!("{}{}", &labeler.labeler().digest()[..16], if moved { " with other cuts" } else { "" });
-        let mut header: Vec<String> =
-            ["query_id", "doc_id", "human", "predicted", "predicted_score"].map(str::to_owned).into();
+        let mut header: Vec<String> = LABEL_COLUMNS.split(',').map(str::to_owned).collect();
         header.extend(cuts.scale().levels().iter().map(|level| format!("p{}", level.grade)));
         header.push("labeler".to_owned());
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(&header)?;
-        let distributions = self.distributions.chunks(cuts.scale().levels().len());
-        for (pair, distribution) in self.file.pairs.iter().zip(distributions) {
-            let grade = |grade: Option<Grade>| grade.map_or_else(String::new, |grade| grade.to_string());
-            let score = pair.score.unwrap_or_default();
-            let mut row =
-                vec![pair.query.clone(), pair.document.clone(), grade(pair.human), grade(pair.predicted)];
-            row.push(score.to_string());
-            row.extend(distribution.iter().map(f64::to_string));
-            row.push(mark.clone());
-            writer.write_record(&row)?;
+        for at in 0..self.length() {
+            writer.write_record(self.csv_row(at, &mark))?;
         }
         Ok(String::from_utf8(writer.into_inner()?)?)
     }
@@ -538,6 +536,49 @@ impl Pairs {
     }
 }
 
+impl Pairs {
+    /// The first row of a file of labels in which probabilities or the labeler are not those here. Everything else of it
+    /// is known to be equal, so that the rows are written alike.
+    fn other_label(&self, written: &[u8], lines: &[u64]) -> Option<serde_json::Value> {
+        let written = std::str::from_utf8(written).ok()?.replace("\r\n", "\n");
+        let (header, mut rest) = written.split_once('\n')?;
+        let mark = self.predicted_by.as_deref()?.get(..16)?;
+        if self.labeled < self.length()
+            || !header.strip_prefix(LABEL_COLUMNS).is_some_and(|more| more.starts_with(",p"))
+        {
+            return None;
+        }
+        for at in 0..self.length() {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            writer.write_record(self.csv_row(at, mark)).ok()?;
+            let row = String::from_utf8(writer.into_inner().ok()?).ok()?.replace("\r\n", "\n");
+            // The last line may lack its end, and nothing else.
+            let last = || (rest == row.trim_end()).then_some("");
+            let Some(more) = rest.strip_prefix(row.as_str()).or_else(last) else {
+                let there = rest.lines().next();
+                return Some(json!({
+                    "at": at, "line": lines.get(at), "what": "probabilities or labeler", "here": row.trim_end(), "there": there,
+                }));
+            };
+            rest = more;
+        }
+        None
+    }
+
+    /// The cells of a labelled pair, as `graded label` writes them.
+    fn csv_row(&self, at: usize, mark: &str) -> Vec<String> {
+        let pair = &self.file.pairs[at];
+        let levels = self.distributions.len() / self.labeled.max(1);
+        let grade = |grade: Option<Grade>| grade.map_or_else(String::new, |grade| grade.to_string());
+        let mut row =
+            vec![pair.query.clone(), pair.document.clone(), grade(pair.human), grade(pair.predicted)];
+        row.push(pair.score.unwrap_or_default().to_string());
+        row.extend(self.distributions[at * levels..][..levels].iter().map(f64::to_string));
+        row.push(mark.to_owned());
+        row
+    }
+}
+
 impl Selection {
     fn takes(&self, pair: &LabeledPair, text: Option<&str>) -> bool {
         let differs = || pair.human.is_some() && pair.predicted.is_some() && pair.human != pair.predicted;
@@ -551,6 +592,11 @@ impl Selection {
             && self.query.as_ref().is_none_or(|query| pair.query == *query)
             && text.is_none_or(contains)
     }
+}
+
+/// Refuses more bins than a picture could hold, before they take memory.
+fn require_bins(bins: usize) -> Result<(), JsError> {
+    (bins <= 10_000).then_some(()).ok_or_else(|| JsError::new("expected at most 10000 bins"))
 }
 
 /// How many grades apart; 0 where one is missing.

@@ -93,3 +93,33 @@ test("labels from elsewhere enter a file of pairs as its own labeler's do", asyn
   assert.throws(() => short.takeLabels("d", Int32Array.of(1), Float64Array.of(), Float64Array.of()), /1 grades and 0 scores for 2 pairs/);
   assert.throws(() => short.takeLabels("d", Int32Array.of(1), Float64Array.of(1), Float64Array.of()), /0 probabilities for 1 grades/);
 });
+
+test("what node users get wrong is said, and nothing traps or runs for ever", async () => {
+  const { Labeler, LabelerPool, Pairs, agree, embedded, load } = await import(pathToFileURL(join(built, "node.js")));
+  const module = join(built, "wasm_bg.wasm");
+  await load(module);
+  await load(pathToFileURL(module));
+  (await LabelerPool.open(await embedded(), { threads: 1, module })).close();
+  const labeler = new Labeler(await embedded());
+  const file = new TextEncoder().encode("query,text,human\nbread,Bake bread at home,3\nbread,Fix a bike,0\n");
+  const pairs = new Pairs(file, "pairs.csv");
+  for (const count of [0, NaN, undefined]) assert.throws(() => pairs.label(labeler, count), /count of at least 1/);
+  pairs.label(labeler, 2);
+  for (const bins of ["histogram", "calibration"]) {
+    const ask = bins === "histogram" ? (n) => pairs.histogram(n) : (n) => pairs.calibration(labeler, n);
+    assert.throws(() => ask(4e9), /at most 10000 bins/);
+    assert.ok(ask(10));
+  }
+  const predicted = new TextEncoder().encode("query,doc_id,human,predicted\na,1,3,3\na,2,0,1\nb,1,1,1\n");
+  for (const seed of [-1, 0.5, 2 ** 53 + 2, NaN]) assert.throws(() => agree(predicted, "p.csv", undefined, 10, seed), /seed/);
+  assert.equal(JSON.parse(agree(predicted, "p.csv", undefined, 10, 2 ** 32 + 42)).bootstrap.seed, 2 ** 32 + 42);
+
+  const written = pairs.csv(labeler);
+  const compare = (text) => JSON.parse(pairs.compare(new TextEncoder().encode(text), "labels.csv"));
+  assert.equal(compare(written), null);
+  assert.equal(compare(written.replaceAll("\n", "\r\n").trimEnd()), null);
+  assert.equal(compare(written.trimEnd() + "X\n").at, 1);
+  const digits = written.split("\n")[1].split(",")[5];
+  assert.equal(compare(written.replace(digits, "0.5")).what, "probabilities or labeler");
+  assert.equal(compare(written.replace(new RegExp(`${labeler.digest.slice(0, 16)}\n$`), "f".repeat(16) + "\n")).at, 1);
+});

@@ -1,5 +1,6 @@
 //! Where things that can be made or fetched again lie: pulled collections and models, embeddings.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -50,7 +51,8 @@ pub fn read_whole(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| wrong(error.to_string()))
 }
 
-/// Writes `bytes` to `path` whole or not at all: a sibling temporary file, then a rename. A link is followed, and what is
+/// Writes `bytes` to `path` whole or not at all, even when the power fails: a sibling temporary file that is on the disk
+/// before it is renamed. A link is followed, and what is
 /// no regular file (a pipe, `/dev/null`) is written to as it stands.
 ///
 /// # Errors
@@ -67,7 +69,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         }
         Ok(metadata) if !metadata.is_file() => {
             let mut stream = std::fs::OpenOptions::new().write(true).open(&target).with_context(shown)?;
-            return std::io::Write::write_all(&mut stream, bytes).with_context(shown);
+            return stream.write_all(bytes).with_context(shown);
         }
         _ => {}
     }
@@ -78,6 +80,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     interrupt::writing_in(folder);
     let temporary = PathBuf::from(temporary);
     let shown = || format!("{}: {} bytes cannot be written", path.display(), bytes.len());
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &target));
+    let written = std::fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, &target));
     written.inspect_err(|_| drop(std::fs::remove_file(&temporary))).with_context(shown)
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::pull::{self, Wanted};
-use crate::{cache, interrupt, progress};
+use crate::{cache, interrupt, labelers, progress};
 
 /// The name of the collection inside the binary.
 pub const SAMPLE: &str = "sample";
@@ -76,8 +76,9 @@ fn unknown(name: &str) -> anyhow::Error {
 ///
 /// # Errors
 /// When the file cannot be read, or lacks texts or human grades.
-pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
-    let read = pairs::read(file, &PairOptions { memory_bytes, ..PairOptions::default() })?;
+pub fn of_pairs(file: &Path, options: &Options) -> anyhow::Result<Collection> {
+    let read = pairs::read(file, &PairOptions { memory_bytes: options.memory, ..PairOptions::default() })?;
+    labelers::say_what_was_read(file, &read, options);
     let collection = of_read_pairs(file, &read, |pair| pair.human)?;
     match collection.judgments.is_empty() {
         true => Err(Usage::error(format!("{}: no pair has a human grade", file.display()))),
@@ -92,11 +93,13 @@ pub fn of_pairs(file: &Path, memory_bytes: u64) -> anyhow::Result<Collection> {
 /// When the file cannot be read, lacks texts, or no pair has either grade.
 pub fn of_taught_pairs(
     file: &Path,
-    memory_bytes: u64,
     stand_in: impl Fn(&LabeledPair) -> Option<Grade>,
+    options: &Options,
 ) -> anyhow::Result<(Collection, Vec<(String, String)>)> {
-    let wanted = PairOptions { memory_bytes, grades_may_be_absent: true, ..PairOptions::default() };
+    let wanted =
+        PairOptions { memory_bytes: options.memory, grades_may_be_absent: true, ..PairOptions::default() };
     let read = pairs::read(file, &wanted)?;
+    labelers::say_what_was_read(file, &read, options);
     let collection = of_read_pairs(file, &read, |pair| pair.human.or_else(|| stand_in(pair)))?;
     if collection.judgments.is_empty() {
         let file = file.display();

@@ -30,8 +30,28 @@ pub fn read(file: &Path, wanted: &PairOptions, options: &Options) -> anyhow::Res
     let wanted = PairOptions { grades_may_be_absent: true, memory_bytes: options.memory, ..wanted.clone() };
     let read = pairs::read(file, &wanted)?;
     read.require_texts()?;
-    progress::say(options, format!("{}: {}", file.display(), read.columns));
+    say_what_was_read(file, &read, options);
     Ok(read)
+}
+
+/// Says on stderr which columns were taken for what, and how many of their texts are blank: a guess may be wrong.
+pub fn say_what_was_read(file: &Path, read: &PairFile, options: &Options) {
+    let file = file.display();
+    progress::say(options, format!("{file}: {}", read.columns));
+    let is_blank = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
+    let count =
+        |is_counted: &dyn Fn(&LabeledPair) -> bool| read.pairs.iter().filter(|pair| is_counted(pair)).count();
+    let all = read.pairs.len();
+    for (what, column, blank) in [
+        ("query", &read.columns.query_text, count(&|pair| is_blank(&pair.query_text))),
+        ("document", &read.columns.document_text, count(&|pair| is_blank(&pair.document_text))),
+    ] {
+        if let Some(column) = column.as_ref().filter(|_| blank > 0) {
+            let message =
+                format!("{file}: {blank} of {all} pairs have no text of the {what} (column {})", column.name);
+            progress::say(options, message);
+        }
+    }
 }
 
 /// The judged pairs of a collection, in the order of its queries and judgments, with their texts. Judgments of documents

@@ -117,6 +117,23 @@ pub fn bundle(name: &str) -> anyhow::Result<Bundle> {
     bundle.with_context(|| path.display().to_string())
 }
 
+/// Refuses to have a bundle written over a file that is none: it may be what a user has labelled.
+///
+/// # Errors
+/// When there is such a file at `out`.
+pub fn require_replaceable(out: &Path) -> anyhow::Result<()> {
+    // A pipe or a device is written to as it stands, and would have to be waited for here.
+    if !std::fs::metadata(out).is_ok_and(|found| found.is_file()) {
+        return Ok(());
+    }
+    let mut beginning = Vec::new();
+    let read = std::fs::File::open(out).and_then(|file| file.take(64).read_to_end(&mut beginning));
+    if read.is_ok() && (beginning.is_empty() || Bundle::begins(&beginning)) {
+        return Ok(());
+    }
+    Err(Usage::error(format!("--out {}: a file that is no bundle, so it is not replaced", out.display())))
+}
+
 /// Fetches a model into the cache and returns its folder.
 ///
 /// # Errors

@@ -10,6 +10,11 @@ pub enum ScorerError {
         /// Name inside the bundle.
         file: String,
     },
+    /// A bundle that is an encoder alone was to grade.
+    #[error(
+        "bundle: labeler.json is missing: an encoder, which grades nothing; `graded model calibrate` makes a labeler of it"
+    )]
+    NoHead,
     /// A JSON file could not be read, or holds a value outside what the model allows.
     #[error("{file}: {reason}")]
     BadConfig {

@@ -5,14 +5,14 @@
 //! | bytes | content |
 //! |---|---|
 //! | 0..8 | `GRADEDCK` |
-//! | 8..12 | version, `u32`, 1 |
+//! | 8..12 | version, `u32`, 2 |
 //! | 12..16 | H, length of the header, `u32` |
-//! | 16..16+H | header: JSON with the step, the digests of recipe and base model, and name and length of every tensor |
+//! | 16..16+H | header: JSON with the step, the digests of recipe, data and base model, and name and length of every tensor |
 //! | then | for each trained tensor: values, means, squares (f32); then the loss's numbers with their moments (f64) |
 //! | the last 32 | blake3 of all before |
 //!
-//! Batches, dropout and learning rate are functions of seed and step, so no random generator has a state to keep. What is
-//! frozen is not stored: it is the base model's, whose digest must be the same.
+//! Batches, dropout and learning rate are functions of data, seed and step, so no random generator has a state to keep, and
+//! data must be the same. What is frozen is not stored: it is the base model's, whose digest must be the same.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,29 +20,41 @@ use crate::error::{Result, TrainerError};
 use crate::training::Trainer;
 
 const MAGIC: &[u8; 8] = b"GRADEDCK";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const PREAMBLE: usize = 16;
-const DIGEST: usize = 32;
+/// Bytes of the digest that a checkpoint ends with: two that end alike are one.
+pub const DIGEST: usize = 32;
+
+/// What a run learns by and from, as digests: it goes on only where they are those that it began with.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Of what the run does.
+    pub recipe: &'a str,
+    /// Of all that it learns from, mined documents and a guide model included.
+    pub data: &'a str,
+}
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     step: u64,
     recipe: String,
+    data: String,
     base: String,
     tensors: Vec<(String, usize)>,
     loss_parameters: usize,
 }
 
 impl Header {
-    fn of(trainer: &Trainer, recipe: &str) -> Self {
+    fn of(trainer: &Trainer, origin: Origin<'_>) -> Self {
         let parameters = &trainer.model.parameters;
         let tensor = |(handle, _): &(_, _)| {
             (parameters.specification(*handle).name.clone(), parameters.values(*handle).len())
         };
         Self {
             step: trainer.optimizer.steps,
-            recipe: recipe.to_owned(),
+            recipe: origin.recipe.to_owned(),
+            data: origin.data.to_owned(),
             base: trainer.model.base().digest().to_owned(),
             tensors: trainer.optimizer.moments.iter().map(tensor).collect(),
             loss_parameters: trainer.loss_parameters.len(),
@@ -50,13 +62,13 @@ impl Header {
     }
 }
 
-/// The run as bytes, brought back from a GPU first. `recipe` is the digest of what the run does.
+/// The run as bytes, brought back from a GPU first.
 ///
 /// # Errors
 /// [`TrainerError::Device`].
-pub fn to_bytes(trainer: &mut Trainer, recipe: &str) -> Result<Vec<u8>> {
+pub fn to_bytes(trainer: &mut Trainer, origin: Origin<'_>) -> Result<Vec<u8>> {
     trainer.fetch()?;
-    let header = serde_json::to_vec(&Header::of(trainer, recipe)).unwrap_or_default();
+    let header = serde_json::to_vec(&Header::of(trainer, origin)).unwrap_or_default();
     let values = 3 * trainer.model.parameters.trainable_values();
     let mut bytes = Vec::with_capacity(PREAMBLE + header.len() + 4 * values + DIGEST + 1024);
     bytes.extend_from_slice(MAGIC);
@@ -80,11 +92,11 @@ pub fn to_bytes(trainer: &mut Trainer, recipe: &str) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`TrainerError::Device`] when the weights cannot be sent to the GPU;
-/// [`TrainerError::Checkpoint`] when the bytes are damaged, of another version, or of another recipe or model. The
-/// trainer is unchanged then.
-pub fn restore(trainer: &mut Trainer, recipe: &str, bytes: &[u8]) -> Result<()> {
+/// [`TrainerError::Checkpoint`] when the bytes are damaged, of another version, or of another recipe, of other data or of
+/// another model. The trainer is unchanged then.
+pub fn restore(trainer: &mut Trainer, origin: Origin<'_>, bytes: &[u8]) -> Result<()> {
     let (header, payload) = read_header(bytes)?;
-    let mut expected = Header::of(trainer, recipe);
+    let mut expected = Header::of(trainer, origin);
     expected.step = header.step;
     check(&header, &expected)?;
     let length =
@@ -144,12 +156,15 @@ fn read_header(bytes: &[u8]) -> Result<(Header, &[u8])> {
 
 fn check(header: &Header, expected: &Header) -> Result<()> {
     let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
-    for (what, found, wanted) in
-        [("recipe", &header.recipe, &expected.recipe), ("base model", &header.base, &expected.base)]
-    {
+    let digests = [
+        ("another recipe", &header.recipe, &expected.recipe),
+        ("other data", &header.data, &expected.data),
+        ("another base model", &header.base, &expected.base),
+    ];
+    for (what, found, wanted) in digests {
         if found != wanted {
             let (found, wanted) = (short(found), short(wanted));
-            return Err(wrong(format!("it is of another {what} (digest {found}, this run has {wanted})")));
+            return Err(wrong(format!("it is of {what} (digest {found}, this run has {wanted})")));
         }
     }
     if header != expected {

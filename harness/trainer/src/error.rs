@@ -28,15 +28,15 @@ pub enum TrainerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The loss or a gradient is NaN or infinite.
+    /// The loss, a gradient, a weight or a vector is NaN or infinite.
     #[error(
-        "step {step}: {what} is {value}; try a lower learning rate, a longer warm-up or a lower \
+        "step {step}: {what} is {value}; try a lower learning rate or weight decay, a longer warm-up or a lower \
          training.clip_norm, and look at the batch of this step"
     )]
     NotFinite {
         /// The step, counted from 1.
         step: u64,
-        /// The loss, or a tensor's name.
+        /// The loss, the gradient, the vectors, or a tensor's name.
         what: String,
         /// What it was.
         value: f64,

@@ -282,20 +282,35 @@ impl Trainer {
         precision
     }
 
-    /// Brings values, moments and gradients back from the GPU; nothing to do where the network is here.
+    /// Makes [`Trainer::model`] fit to be used or kept: brings values, moments and gradients back from the GPU, where
+    /// the network is there, and sees that every value is finite.
     ///
     /// # Errors
-    /// [`TrainerError::Device`].
+    /// [`TrainerError::Device`]; [`TrainerError::NotFinite`], where the last steps drove a weight out of range.
     pub fn fetch(&mut self) -> Result<()> {
-        if !self.stale {
-            return Ok(());
+        if self.stale {
+            #[cfg(feature = "cuda")]
+            if let Some(resident) = &self.resident {
+                resident.fetch(&mut self.model.parameters, &mut self.optimizer, &mut self.gradients)?;
+            }
+            self.stale = false;
         }
-        #[cfg(feature = "cuda")]
-        if let Some(resident) = &self.resident {
-            resident.fetch(&mut self.model.parameters, &mut self.optimizer, &mut self.gradients)?;
+        let parameters = &self.model.parameters;
+        for handle in parameters.trainable() {
+            self.require_finite(&parameters.specification(handle).name, parameters.values(handle))?;
         }
-        self.stale = false;
         Ok(())
+    }
+
+    fn require_finite(&self, what: &str, values: &[f32]) -> Result<()> {
+        match values.iter().find(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(&value) => Err(TrainerError::NotFinite {
+                step: self.steps_taken(),
+                what: what.to_owned(),
+                value: f64::from(value),
+            }),
+        }
     }
 
     /// Takes what is here to the GPU, where the network is there.
@@ -468,6 +483,8 @@ impl Trainer {
             scatter(encoded.vectors(), chunk, &mut vectors, width);
             kept.push(keep.then_some(encoded));
         }
+        // The step before is to blame, and it is the one that is named.
+        self.require_finite("what the encoder makes of a text", &vectors)?;
 
         let (queries, documents) = vectors.split_at(batch.queries() * width);
         let parameters = self.loss_parameters.as_slice();

@@ -13,15 +13,17 @@ use scorer::labeler::{CrossEncoder, HeadKind};
 use scorer::tokens::PairIds;
 use scorer::{Bundle, EncoderOptions, Labeler, Pair};
 use serde::Deserialize;
+use trainer::checkpoint::{self, Origin};
 use trainer::encoder::dropout::Dropout;
 use trainer::encoder::parameters::Gradients;
 use trainer::guards::GuardOptions;
 use trainer::losses::labeler::{LabelerLoss, LabelerTargets};
 use trainer::optimizer::AdamWOptions;
 use trainer::schedule::{Decay, Schedule};
-use trainer::{
-    GradeHeadOptions, Model, ModelOptions, PairBatch, Slopes, Trainer, TrainingOptions, Vectors, checkpoint,
-};
+use trainer::{GradeHeadOptions, Model, ModelOptions, PairBatch, Slopes, Trainer, TrainingOptions, Vectors};
+
+/// What the runs of these tests are said to learn by and from.
+const ORIGIN: Origin<'_> = Origin { recipe: "recipe", data: "data" };
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scorer/tests/fixtures")
@@ -346,9 +348,9 @@ fn a_resumed_run_ends_on_the_same_bits_whatever_the_threads() {
     let resumed = pool.install(|| {
         let mut first = start();
         take(&mut first, 0..3);
-        let bytes = checkpoint::to_bytes(&mut first, "recipe").unwrap();
+        let bytes = checkpoint::to_bytes(&mut first, ORIGIN).unwrap();
         let mut second = start();
-        checkpoint::restore(&mut second, "recipe", &bytes).unwrap();
+        checkpoint::restore(&mut second, ORIGIN, &bytes).unwrap();
         take(&mut second, 3..6);
         second
     });

@@ -13,13 +13,17 @@ use kernels::encoder::Sequence;
 use scorer::pooling::Pooling;
 use scorer::{Bundle, EncoderOptions, Role, load_encoder};
 use serde::Deserialize;
+use trainer::checkpoint::{self, Origin};
 use trainer::encoder::bert::Adaptation;
 use trainer::encoder::dropout::Dropout;
 use trainer::encoder::parameters::Gradients;
 use trainer::guards::GuardOptions;
 use trainer::optimizer::AdamWOptions;
 use trainer::schedule::{Decay, Schedule};
-use trainer::{Model, ModelOptions, Slopes, TokenBatch, Trainer, TrainingOptions, Vectors, checkpoint};
+use trainer::{Model, ModelOptions, Slopes, TokenBatch, Trainer, TrainingOptions, Vectors};
+
+/// What the runs of these tests are said to learn by and from.
+const ORIGIN: Origin<'_> = Origin { recipe: "recipe", data: "data" };
 
 fn bundle(folder: &Path) -> Bundle {
     let read = |name: &&str| Some(((*name).to_owned(), std::fs::read(folder.join(name)).ok()?));
@@ -274,6 +278,28 @@ fn every_trainable_parameter_moves_and_no_other() {
 }
 
 #[test]
+fn weights_out_of_range_are_named_with_their_step_and_never_kept() {
+    let adamw = AdamWOptions { weight_decay: 1e38, ..AdamWOptions::default() };
+    let mut hot = TrainingOptions { adamw, ..options(3) };
+    (hot.schedule.peak, hot.schedule.warmup_steps) = (1e6, 0);
+    let mut trainer = Trainer::new(open(ModelOptions::default()), vec![], hot.clone()).unwrap();
+    let batch = batch(&trainer.model);
+    let mut loss = infonce;
+    trainer.step(std::slice::from_ref(&batch), &mut loss).unwrap();
+    let kept = checkpoint::to_bytes(&mut trainer, ORIGIN).map(|bytes| bytes.len()).unwrap_err().to_string();
+    assert!(kept.starts_with("step 1: ") && kept.contains("weight decay"), "{kept}");
+    let further = trainer.step(std::slice::from_ref(&batch), &mut loss).unwrap_err().to_string();
+    assert!(further.starts_with("step 1: what the encoder makes of a text is "), "{further}");
+
+    hot.schedule.steps = 1;
+    let mut trainer = Trainer::new(open(ModelOptions::default()), vec![], hot).unwrap();
+    let end = trainer
+        .train::<_, trainer::TrainerError>(|_| Ok(vec![batch.clone()]), infonce, |_, _| Ok(()))
+        .unwrap_err();
+    assert_eq!(end.to_string(), kept);
+}
+
+#[test]
 fn adapters_worked_into_the_weights_give_the_same_vectors() {
     let targets = trainer::encoder::bert::ADAPTABLE.map(str::to_owned).to_vec();
     let settings =
@@ -320,9 +346,9 @@ fn a_resumed_run_ends_on_the_same_bits() {
     for _ in 0..3 {
         first.step(std::slice::from_ref(&batch), &mut loss).unwrap();
     }
-    let bytes = checkpoint::to_bytes(&mut first, "recipe").unwrap();
+    let bytes = checkpoint::to_bytes(&mut first, ORIGIN).unwrap();
     let mut second = start();
-    checkpoint::restore(&mut second, "recipe", &bytes).unwrap();
+    checkpoint::restore(&mut second, ORIGIN, &bytes).unwrap();
     assert_eq!(second.steps_taken(), 3);
     for _ in 0..3 {
         second.step(std::slice::from_ref(&batch), &mut loss).unwrap();
@@ -335,22 +361,23 @@ fn a_resumed_run_ends_on_the_same_bits() {
 #[test]
 fn a_checkpoint_that_is_not_this_run_s_is_refused() {
     let trainer = || Trainer::new(open(ModelOptions::default()), vec![], options(6)).unwrap();
-    let bytes = checkpoint::to_bytes(&mut trainer(), "recipe").unwrap();
-    let refused = |bytes: &[u8], recipe: &str| {
-        checkpoint::restore(&mut trainer(), recipe, bytes).unwrap_err().to_string()
+    let bytes = checkpoint::to_bytes(&mut trainer(), ORIGIN).unwrap();
+    let refused = |bytes: &[u8], origin: Origin<'_>| {
+        checkpoint::restore(&mut trainer(), origin, bytes).unwrap_err().to_string()
     };
-    assert!(refused(&bytes, "other").contains("another recipe"));
-    assert!(refused(&bytes[..bytes.len() - 1], "recipe").contains("digest"));
-    assert!(refused(&bytes[..20], "recipe").contains("no checkpoint"));
-    assert!(refused(b"", "recipe").contains("no checkpoint"));
+    assert!(refused(&bytes, Origin { recipe: "other", ..ORIGIN }).contains("another recipe"));
+    assert!(refused(&bytes, Origin { data: "other", ..ORIGIN }).contains("other data"));
+    assert!(refused(&bytes[..bytes.len() - 1], ORIGIN).contains("digest"));
+    assert!(refused(&bytes[..20], ORIGIN).contains("no checkpoint"));
+    assert!(refused(b"", ORIGIN).contains("no checkpoint"));
     for at in [0, 9, 13, 30, bytes.len() / 2, bytes.len() - 1] {
         let mut altered = bytes.clone();
         altered[at] ^= 4;
-        assert!(checkpoint::restore(&mut trainer(), "recipe", &altered).is_err(), "byte {at}");
+        assert!(checkpoint::restore(&mut trainer(), ORIGIN, &altered).is_err(), "byte {at}");
     }
     let frozen = ModelOptions { freeze_layers: 1, ..Default::default() };
     let mut other = Trainer::new(open(frozen), vec![], options(6)).unwrap();
-    assert!(checkpoint::restore(&mut other, "recipe", &bytes).unwrap_err().to_string().contains("tensors"));
+    assert!(checkpoint::restore(&mut other, ORIGIN, &bytes).unwrap_err().to_string().contains("tensors"));
 }
 
 #[derive(Deserialize)]

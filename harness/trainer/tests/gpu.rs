@@ -10,14 +10,16 @@ use kernels::{Device, Matrix};
 use scorer::pooling::Pooling;
 use scorer::{Bundle, Role};
 use serde_json::json;
+use trainer::checkpoint::{self, Origin};
 use trainer::encoder::bert::Adaptation;
 use trainer::guards::GuardOptions;
 use trainer::losses::{Embeddings, Listed, Loss, Targets};
 use trainer::optimizer::AdamWOptions;
 use trainer::schedule::{Decay, Schedule};
-use trainer::{
-    Model, ModelOptions, Precision, Slopes, TokenBatch, Trainer, TrainingOptions, Vectors, checkpoint,
-};
+use trainer::{Model, ModelOptions, Precision, Slopes, TokenBatch, Trainer, TrainingOptions, Vectors};
+
+/// What the runs of these tests are said to learn by and from.
+const ORIGIN: Origin<'_> = Origin { recipe: "recipe", data: "data" };
 
 fn has_gpu() -> bool {
     let found = trainer::require_gpu();
@@ -257,10 +259,10 @@ fn a_run_goes_on_from_a_checkpoint() {
         steps(&mut whole, 4);
         let mut first = start(&ModelOptions::default(), options(4), Some(precision));
         steps(&mut first, 2);
-        let bytes = checkpoint::to_bytes(&mut first, "recipe").unwrap();
+        let bytes = checkpoint::to_bytes(&mut first, ORIGIN).unwrap();
         let resumed = |gpu| {
             let mut trainer = start(&ModelOptions::default(), options(4), gpu);
-            checkpoint::restore(&mut trainer, "recipe", &bytes).unwrap();
+            checkpoint::restore(&mut trainer, ORIGIN, &bytes).unwrap();
             assert_eq!(trainer.steps_taken(), 2);
             steps(&mut trainer, 2);
             values(&trainer)

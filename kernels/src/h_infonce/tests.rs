@@ -186,24 +186,70 @@ fn largest(truth: &[f64]) -> f64 {
     truth.iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
+/// What roundings of f32 may do to a batch, to first order. A score's error is some roundings of the longest
+/// lengths' product over the temperature, `S`; it shifts the logarithm of every probability, so that a term of
+/// mass `m` moves by `(4 + 2 S) epsilon m`. Which order of sums comes off better within that is chance.
+struct Slack {
+    rounding: f64,
+    /// The largest mass of a query's anchors: their weights times the reduction's factor.
+    mass: f64,
+    /// What one unit of mass adds to a gradient at most.
+    query_gradient: f64,
+    document_gradient: f64,
+}
+
+impl Slack {
+    /// A few roundings of the largest value, and no more: for batches that are the same on every run.
+    const FEW_ROUNDINGS: Self =
+        Self { rounding: 4.0 * f32::EPSILON as f64, mass: 0.0, query_gradient: 0.0, document_gradient: 0.0 };
+
+    fn of(batch: &Batch) -> Self {
+        let (labels, options) = (batch.labels(), batch.options);
+        let inverse = f64::from(1.0 / options.temperature);
+        let longest = |rows: Matrix<'_, f32>| {
+            let lengths = rows.iter_rows().map(|row| widen(row).iter().map(|v| v * v).sum::<f64>().sqrt());
+            lengths.fold(0.0, f64::max)
+        };
+        let (query, document) = (longest(batch.queries()), longest(batch.documents()));
+        let mass = |pairs: &[usize]| {
+            let anchors = (pairs[0]..pairs[1]).filter(|at| options.anchors.contains(batch.labels[*at]));
+            factor(labels, options)
+                * anchors.map(|at| batch.weights.as_ref().map_or(1.0, |w| f64::from(w[at]))).sum::<f64>()
+        };
+        Self {
+            rounding: f64::from(f32::EPSILON) * (4.0 + 2.0 * inverse * query * document),
+            mass: batch.offsets.windows(2).map(mass).fold(0.0, f64::max),
+            query_gradient: 2.0 * inverse * document,
+            document_gradient: 2.0 * inverse * query,
+        }
+    }
+}
+
 /// Every implementation's error is at most twice the plain f32 one's, and a few roundings of the largest value.
 #[track_caller]
 fn assert_as_good_as_plain_f32(batch: &Batch) {
+    assert_within(batch, &Slack::FEW_ROUNDINGS);
+}
+
+/// Every implementation's error is at most twice the plain f32 one's and this slack.
+#[track_caller]
+fn assert_within(batch: &Batch, slack: &Slack) {
     let truth = batch.truth();
     let plain = batch.run(Runner::Scalar);
     for runner in runners() {
         let fast = batch.run(runner);
         let check = |what: &str, fast: f64, plain: f64, scale: f64| {
-            let allowed = 2.0 * plain + 4.0 * f64::from(f32::EPSILON) * scale;
+            let allowed = 2.0 * plain + slack.rounding * scale;
             assert!(fast <= allowed, "{runner:?}: {what} is off by {fast:e}; {allowed:e} is allowed");
         };
         let (fast_loss, plain_loss) = (error(&fast.loss, &truth.loss), error(&plain.loss, &truth.loss));
-        check("loss", fast_loss, plain_loss, largest(&truth.loss));
-        let scale = largest(&truth.queries);
+        check("loss", fast_loss, plain_loss, largest(&truth.loss).max(slack.mass));
+        let scale = largest(&truth.queries).max(slack.mass * slack.query_gradient);
         check("queries", error(&fast.queries, &truth.queries), error(&plain.queries, &truth.queries), scale);
         let (fast_d, plain_d) =
             (error(&fast.documents, &truth.documents), error(&plain.documents, &truth.documents));
-        check("documents", fast_d, plain_d, largest(&truth.documents));
+        let document_scale = largest(&truth.documents).max(slack.mass * slack.document_gradient);
+        check("documents", fast_d, plain_d, document_scale);
         let plain_t = (plain.inverse_temperature - truth.inverse_temperature).abs();
         let fast_t = (fast.inverse_temperature - truth.inverse_temperature).abs();
         let scale = scale
@@ -671,7 +717,8 @@ proptest! {
         let mut batch = batch(queries, documents, width, seed);
         batch.options.temperature = temperature;
         batch.options.anchors = Anchors::from_mask(anchors);
-        assert_as_good_as_plain_f32(&batch);
+        // Of any batch the plain loops' error may be small by luck: what f32 may do is allowed.
+        assert_within(&batch, &Slack::of(&batch));
     }
 
     #[test]

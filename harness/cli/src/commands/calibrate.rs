@@ -58,6 +58,7 @@ pub fn run(command: &Calibrate, options: &Options) -> anyhow::Result<Finished> {
             "expected --hold-out from 0 up to, but without, 1, and --ridge of at least 0",
         ));
     }
+    models::require_replaceable(&command.out)?;
     let bundle = models::bundle(&command.encoder)?;
     let features = features(&command.features, &bundle)?;
     let (pairs, scale) = pairs(command, options)?;
@@ -66,8 +67,13 @@ pub fn run(command: &Calibrate, options: &Options) -> anyhow::Result<Finished> {
     let blank = EncoderLabeler::with_head(&bundle, &EncoderOptions::default(), unfitted(&scale, &features)?)?;
     let x = values(&blank, &seen)?;
     let grades: Vec<_> = seen.iter().filter_map(|pair| pair.human).collect();
-    let head = trainer::ordinal_head::fit(&scale, &features, &x, &grades, command.ridge)
-        .map_err(|error| Usage::error(error.to_string()))?;
+    let head =
+        trainer::ordinal_head::fit(&scale, &features, &x, &grades, command.ridge).map_err(|error| {
+            let (seen, aside) = (seen.len(), held_out.len());
+            Usage::error(format!(
+                "of the {seen} pairs to fit to ({aside} are held out by --hold-out): {error}"
+            ))
+        })?;
     let fitted = OrdinalHead::new(head.clone())?;
     let mut table = agreement_table();
     for (name, pairs, x) in [("fitted", &seen, x), ("held out", &held_out, values(&blank, &held_out)?)] {
@@ -116,7 +122,16 @@ fn pairs(command: &Calibrate, options: &Options) -> anyhow::Result<(Vec<LabeledP
     if pairs.len() < judged {
         progress::say(options, format!("{} pairs without a human grade are left out", judged - pairs.len()));
     }
-    Ok((pairs, command.scale.map_or(scale, ScaleName::scale)))
+    let scale = command.scale.map_or(scale, ScaleName::scale);
+    let is_known = |grade| scale.levels().iter().any(|level| level.grade == grade);
+    for LabeledPair { query, document, human, .. } in &pairs {
+        if let Some(grade) = human.filter(|grade| !is_known(*grade)) {
+            let of = command.pairs.as_ref().map_or(String::new(), |file| format!("{}: ", file.display()));
+            let (name, pair) = (scale.name(), format!("query {query}, document {document}"));
+            return Err(Usage::error(format!("{of}{pair}: the grade {grade} is not on the scale {name}")));
+        }
+    }
+    Ok((pairs, scale))
 }
 
 /// The pairs to fit to and the pairs to measure on: whole queries, dealt by the digest of their id under the seed.

@@ -89,7 +89,7 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
             evaluate_collection(&collection, command, &recipe, keep, options)?
         }
         Source::Pairs { file } => {
-            let collection = crate::collections::of_pairs(file, options.memory)?;
+            let collection = crate::collections::of_pairs(file, options)?;
             evaluate_collection(&collection, command, &recipe, keep, options)?
         }
         Source::Runs { judgments, runs } => evaluate_runs(judgments, runs, command, &recipe, keep, options)?,

@@ -1,17 +1,18 @@
 //! `graded label`: pairs in, grades with scores and probabilities out.
 //!
 //! With `--out` the answer is written as it comes, a row a pair, and a run that was stopped goes on where it ended:
-//! complete rows are kept when they are of the same labeler and the same pairs, a broken last row is cut off.
+//! complete rows are kept when they are of the same labeler and the same pairs (by ids and human grade; some are labelled again,
+//! as texts may have changed), a broken last row is cut off. What is anything else is refused.
 //!
 //! A labeler that is a recipe asks a language model (`judged.rs`); rows without a grade say why.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, TryLockError};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use datasets::pairs::PairOptions;
+use datasets::pairs::{LABEL_COLUMNS, PairOptions};
 use relevance::LabeledPair;
 use scorer::{Label, Labeler};
 use synthesis::judging::PromptedJudge;
@@ -44,7 +45,8 @@ pub struct Command {
     /// else 0.1]
     #[arg(long, value_name = "SHARE")]
     max_unparsed: Option<f64>,
-    /// The CSV file to write row by row; an unfinished one is continued [default: stdout, at the end]
+    /// The CSV file to write row by row; an unfinished one is continued, pairs being told by ids and human grade: where texts
+    /// have changed, say --restart [default: stdout, at the end]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Start over where --out holds an earlier answer
@@ -95,6 +97,13 @@ impl Shard {
 
 /// Runs `graded label`.
 pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
+    if let (Some(pairs), Some(out)) = (&command.pairs, &command.out) {
+        let same = std::fs::canonicalize(pairs).ok().zip(std::fs::canonicalize(out).ok());
+        if same.is_some_and(|(pairs, out)| pairs == out) {
+            let out = out.display();
+            return Err(Usage::error(format!("--out {out}: the file of the pairs; expected another")));
+        }
+    }
     let grader = grader(command, options)?;
     let mut pairs = pairs(command, options)?;
     if let Some(shard) = command.shard {
@@ -128,6 +137,9 @@ pub(super) fn into_rows(
     }
     Ok(())
 }
+
+/// Rows of an earlier run that are labelled again before it is continued.
+const PROBES: usize = 64;
 
 /// Who labels.
 enum Grader {
@@ -194,8 +206,7 @@ struct Rows<'g> {
 
 impl<'g> Rows<'g> {
     fn new(grader: &'g Grader) -> Self {
-        let names = ["query_id", "doc_id", "human", "predicted", "predicted_score"];
-        let mut header: Vec<_> = names.map(str::to_owned).into();
+        let mut header: Vec<_> = LABEL_COLUMNS.split(',').map(str::to_owned).collect();
         match grader {
             Grader::Labeler(labeler) => {
                 header.extend(labeler.scale().levels().iter().map(|level| format!("p{}", level.grade)));
@@ -254,9 +265,26 @@ impl<'g> Rows<'g> {
         options: &Options,
     ) -> anyhow::Result<Finished> {
         let shown = || format!("{}: cannot be written", out.display());
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(restart).open(out);
-        let mut file = file.map_err(|error| Usage::error(format!("{}: {error}", out.display())))?;
-        let (done, end) = self.already_there(&mut file, pairs, out)?;
+        let wrong = |what: &str| Usage::error(format!("{}: {what}", out.display()));
+        if std::fs::metadata(out).is_ok_and(|found| !found.is_file()) {
+            return Err(wrong("expected a regular file; without --out rows go to stdout"));
+        }
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(out);
+        let mut file = file.map_err(|error| wrong(&error.to_string()))?;
+        // Held until the file is closed: rows of two runs would land inside each other.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(wrong("another run is writing it; give each its own --out"));
+        }
+        if restart {
+            let mut beginning = Vec::new();
+            (&mut file).take(LABEL_COLUMNS.len() as u64).read_to_end(&mut beginning).with_context(shown)?;
+            if !begins_labels(&beginning) {
+                return Err(no_labels(out));
+            }
+            file.set_len(0).and_then(|()| file.rewind()).with_context(shown)?;
+        }
+        let Present { rows: done, end, probes } = self.already_there(&mut file, pairs, out)?;
+        self.verify(&probes, pairs, out)?;
         file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).with_context(shown)?;
         if done > 0 {
             progress::say(options, format!("{}: {done} of {} pairs are there", out.display(), pairs.len()));
@@ -291,30 +319,61 @@ impl<'g> Rows<'g> {
         Ok(Report::of_rows(table).into())
     }
 
-    /// How many rows of an earlier run are complete, and where the last of them ends.
+    /// Labels the pairs of some rows again. A labeler has the same bits every time, so what differs is a pair whose texts are
+    /// not those that were labelled. What a model says is not asked for twice.
+    fn verify(&self, probes: &[Probe], pairs: &[LabeledPair], out: &Path) -> anyhow::Result<()> {
+        if matches!(self.grader, Grader::Judge(_)) {
+            return Ok(());
+        }
+        let chosen: Vec<LabeledPair> = probes.iter().map(|probe| pairs[probe.row].clone()).collect();
+        for (probe, row) in probes.iter().zip(self.of(&chosen)?) {
+            if row.iter().map(Cell::exact).ne(probe.record.iter()) {
+                return Err(other_rows(
+                    out,
+                    probe.line,
+                    "not the label that this pair has now: its texts have changed",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of an earlier run that are complete.
     fn already_there(
         &self,
         file: &mut std::fs::File,
         pairs: &[LabeledPair],
         out: &Path,
-    ) -> anyhow::Result<(usize, u64)> {
+    ) -> anyhow::Result<Present> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(|| out.display().to_string())?;
-        let other = |line: u64, what: &str| {
-            let found = format!("{}:{line}: {what}", out.display());
-            Usage::error(format!("{found}; expected the rows of the same pairs and labeler, or --restart"))
-        };
+        if !begins_labels(&bytes) {
+            return Err(no_labels(out));
+        }
+        let other = |line: u64, what: &str| other_rows(out, line, what);
+        let probe_every = pairs.len().div_ceil(PROBES).max(1);
+        let mut probes = Vec::new();
         let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&bytes[..]);
         let mut record = csv::StringRecord::new();
         let (mut rows, mut end) = (0, 0);
         loop {
             let line = reader.position().line();
             let read = reader.read_record(&mut record).map_err(|error| other(line, &error.to_string()))?;
-            let position = reader.position().byte();
+            let mut position = reader.position().byte();
             // A row without its line end may be cut short in its last field.
-            let complete = position > 0 && bytes.get(position as usize - 1) == Some(&b'\n');
-            if !read || !complete {
-                return Ok((rows, end));
+            let last = position.checked_sub(1).and_then(|at| bytes.get(at as usize));
+            let complete = read && matches!(last, Some(b'\n' | b'\r'));
+            if !complete {
+                // What a killed run leaves before its first row is the beginning of the header, and nothing else.
+                let begun = end > 0 || format!("{}\n", self.header.join(",")).as_bytes().starts_with(&bytes);
+                return if begun {
+                    Ok(Present { rows, end, probes })
+                } else {
+                    Err(other(line, "another header"))
+                };
+            }
+            if last == Some(&b'\r') && bytes.get(position as usize) == Some(&b'\n') {
+                position += 1;
             }
             if end == 0 {
                 if record.iter().ne(self.header.iter().map(String::as_str)) {
@@ -329,11 +388,49 @@ impl<'g> Rows<'g> {
                 if record.len() != self.header.len() || record.iter().next_back() != Some(self.mark()) {
                     return Err(other(line, "a row of another labeler"));
                 }
+                if rows.is_multiple_of(probe_every) {
+                    probes.push(Probe { row: rows, line, record: record.clone() });
+                }
                 rows += 1;
             }
             end = position;
         }
     }
+}
+
+/// What an earlier run has left: how many complete rows, where the last of them ends, and some of them.
+struct Present {
+    rows: usize,
+    end: u64,
+    probes: Vec<Probe>,
+}
+
+/// A row of an earlier run.
+struct Probe {
+    row: usize,
+    line: u64,
+    record: csv::StringRecord,
+}
+
+/// Whether these bytes are the beginning of a file of labels, or of less than its header.
+fn begins_labels(bytes: &[u8]) -> bool {
+    bytes.starts_with(LABEL_COLUMNS.as_bytes()) || LABEL_COLUMNS.as_bytes().starts_with(bytes)
+}
+
+/// The refusal of a file that holds something else.
+fn no_labels(out: &Path) -> anyhow::Error {
+    let out = out.display();
+    Usage::error(format!(
+        "{out}:1: another header; what holds no labels is neither continued nor replaced: expected another --out"
+    ))
+}
+
+/// The refusal of a file whose rows are not those of this run.
+fn other_rows(out: &Path, line: u64, what: &str) -> anyhow::Error {
+    let found = format!("{}:{line}: {what}", out.display());
+    Usage::error(format!(
+        "{found}; expected the rows of the same pairs and labeler: --restart replaces labels, another --out leaves the file as it is"
+    ))
 }
 
 /// What a labeler says of a pair: grade, score, the probability of each level.

@@ -157,6 +157,7 @@ fn export(name: &str, out: &Path) -> anyhow::Result<Finished> {
 }
 
 fn write_bundle(name: &str, bundle: &Bundle, out: &Path) -> anyhow::Result<Finished> {
+    models::require_replaceable(out)?;
     let bytes = bundle.to_bytes();
     cache::write_whole(out, &bytes)?;
     Ok(Report::of_rows(bundle_table(name, bundle, bytes.len(), out)).into())

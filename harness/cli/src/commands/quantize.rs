@@ -15,6 +15,7 @@ use serde_json::json;
 use super::model::{bundle_table, read_text};
 use super::{Finished, quantize_labeler};
 use crate::arguments::Options;
+use crate::exit::Usage;
 use crate::models::Model;
 use crate::report::{Cell, Report, Table};
 use crate::systems::{self, Candidates, Resources, Task};
@@ -43,8 +44,8 @@ pub struct Quantize {
     /// tab, document. Texts like those that are to be encoded cost least [default: the embedded sample's]
     #[arg(long, value_name = "FILE")]
     pub(super) texts: Option<PathBuf>,
-    /// Bits of a weight: 8, or 7, which browsers multiply faster and other devices as fast
-    #[arg(long, value_name = "7|8", default_value = "8", value_parser = weight_bits)]
+    /// Bits of a weight: 7, which browsers multiply faster and other devices as fast, or 8, nearer to the floats
+    #[arg(long, value_name = "7|8", default_value = "7", value_parser = weight_bits)]
     pub(super) weight_bits: WeightBits,
     /// A collection on which the loss is measured; may be repeated [default: sample]
     #[arg(long = "on", value_name = "NAME|DIR")]
@@ -76,6 +77,7 @@ struct Loss {
 
 /// Runs `graded model quantize`.
 pub fn run(command: &Quantize, options: &Options) -> anyhow::Result<Finished> {
+    models::require_replaceable(&command.out)?;
     let float = models::bundle(&command.bundle)?;
     if scorer::labeler::is_cross_encoder(&float)? {
         return quantize_labeler::run(command, &float, options);
@@ -161,7 +163,17 @@ fn calibration_texts(command: &Quantize) -> anyhow::Result<Vec<String>> {
         Some(path) => read_text(path)?.lines().map(str::to_owned).collect(),
         None => datasets::sample()?.documents.iter().map(Document::full_text).collect::<Vec<_>>(),
     };
-    Ok(texts.into_iter().filter(|text| !text.trim().is_empty()).collect())
+    told(texts.into_iter().filter(|text| !text.trim().is_empty()).collect(), command, "a text")
+}
+
+/// Refuses a file that says nothing: weights would be rounded over nothing, unasked.
+pub(super) fn told<T>(items: Vec<T>, command: &Quantize, expected: &str) -> anyhow::Result<Vec<T>> {
+    match &command.texts {
+        Some(path) if items.is_empty() => {
+            Err(Usage::error(format!("{}: expected {expected} a line, found none", path.display())))
+        }
+        _ => Ok(items),
+    }
 }
 
 fn model(bundle: &Bundle) -> anyhow::Result<Model> {

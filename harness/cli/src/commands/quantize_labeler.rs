@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Finished;
 use super::model::read_text;
-use super::quantize::{CALIBRATION, Quantize, above_the_card_of, cost_title};
+use super::quantize::{CALIBRATION, Quantize, above_the_card_of, cost_title, told};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::report::{Cell, Table};
@@ -57,7 +57,8 @@ fn calibration_pairs(command: &Quantize, options: &Options) -> anyhow::Result<Ve
             Err(Usage::error(format!("{}:{number}: expected a query, a tab and a document", path.display())))
         }
     };
-    (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).map(pair).collect()
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    told(lines.map(pair).collect::<anyhow::Result<_>>()?, command, "a query, a tab and a document")
 }
 
 fn loss(name: &str, float: &dyn Labeler, quantized: &dyn Labeler, options: &Options) -> anyhow::Result<Loss> {

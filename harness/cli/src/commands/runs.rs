@@ -495,6 +495,10 @@ fn gate(command: &Gate, options: &Options) -> anyhow::Result<Finished> {
     }
     let compared = compare::compare(&pairs, &wanted)?;
     let mut verdict = gate::decide(&compared, &limits)?;
+    if command.candidate.is_none() {
+        let newest = pairs.iter().map(|(_, candidate)| history.newest(Some(candidate.0.kind), None));
+        verdict = verdict.and(gate::found_candidates(&pairs, &newest.collect::<anyhow::Result<Vec<_>>>()?));
+    }
     for (path, candidate) in &first {
         record::write_to(&candidate.0, path)?;
         verdict = verdict.and(gate::first_baseline(&path.display().to_string(), &candidate.0.dataset));

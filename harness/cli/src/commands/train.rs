@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use scorer::Role;
 use serde_json::{Value, json};
 use trainer::batch::{Batches, Lists};
+use trainer::checkpoint::Origin;
 use trainer::losses::{Embeddings, Loss, Targets};
 use trainer::{Model, Precision, Slopes, TokenBatch, Trainer, Vectors};
 
@@ -92,9 +93,11 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
     let digest = recipe.file.digest()?;
     let out = command.out();
     let folder = RunFolder::new(&out);
-    let found = folder.look(command.resume)?;
+    let found = look(&folder, command.resume, &out, options)?;
     if let Found::Finished(record) = &found {
-        return already_done(record, &digest, &folder, &out);
+        let fingerprint =
+            || Ok(json!(crate::collections::fingerprint(&data::read(&recipe, options)?.learned)));
+        return already_done(record, &digest, fingerprint, &folder, &out);
     }
     let mut set = data::read(&recipe, options)?;
     if let Some((system, rules)) = &recipe.mining {
@@ -142,9 +145,10 @@ impl Run<'_> {
             let before = held_out.answer("before", &trainer.model)?;
             measured.push(Measured::new("before", Some(0), held_out, &before)?);
         }
+        let data = self.data_digest();
         let plan = Plan {
             folder: &self.folder,
-            digest: &self.digest,
+            origin: Origin { recipe: &self.digest, data: &data },
             table: &self.recipe.file.training,
             options: self.options,
         };
@@ -180,6 +184,17 @@ impl Run<'_> {
             },
         )?;
         self.finish(&trainer, &course, held_out.as_ref(), measured, out)
+    }
+
+    /// The digest of all that is learned from: the lists, and the guide that masks their batches.
+    fn data_digest(&self) -> String {
+        let lists = self.set.lists.digest();
+        match self.guide {
+            Some(guide) => {
+                blake3::hash(format!("{lists}:{}", guide.digest()).as_bytes()).to_hex().to_string()
+            }
+            None => lists,
+        }
     }
 
     fn finish(
@@ -371,17 +386,37 @@ fn slopes(
     })
 }
 
+/// What is found where the run goes. A run that was to be resumed and is not there is mentioned: its name may be misspelt.
+pub(super) fn look(
+    folder: &RunFolder,
+    resume: bool,
+    out: &std::path::Path,
+    options: &Options,
+) -> anyhow::Result<Found> {
+    let found = folder.look(resume)?;
+    if resume && matches!(found, Found::Nothing) {
+        progress::say(options, format!("{}: nothing there to resume, so the run starts anew", out.display()));
+    }
+    Ok(found)
+}
+
+/// The answer about a run that is finished, if it is of the recipe with `digest`, and over the data with `fingerprint`.
 pub(super) fn already_done(
     record: &Value,
     digest: &str,
+    fingerprint: impl FnOnce() -> anyhow::Result<Value>,
     folder: &RunFolder,
     out: &std::path::Path,
 ) -> anyhow::Result<Finished> {
-    if record["recipe"] != digest {
+    let other = |what| {
         let out = out.display();
-        return Err(Usage::error(format!(
-            "{out}: the finished run of another recipe; another --out starts anew"
-        )));
+        Usage::error(format!("{out}: the finished run of {what}; another --out starts anew"))
+    };
+    if record["recipe"] != digest {
+        return Err(other("another recipe"));
+    }
+    if record["data"]["fingerprint"] != fingerprint()? {
+        return Err(other("this recipe over other data"));
     }
     // A run that was killed in its last moment has left them.
     folder.remove_leftovers()?;

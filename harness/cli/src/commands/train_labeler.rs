@@ -13,12 +13,13 @@ use scorer::tokens::PairIds;
 use scorer::{Bundle, EncoderOptions};
 use serde_json::{Value, json};
 use trainer::batch::PairBatches;
+use trainer::checkpoint::Origin;
 use trainer::losses::labeler::{LabelerLoss, LabelerTargets};
 use trainer::ordinal_head::best_cuts;
 use trainer::{GradeHeadOptions, Model, PairBatch, Slopes, Trainer, Vectors};
 
 use super::agree::human_grades;
-use super::train::already_done;
+use super::train::{already_done, look};
 use super::{Finished, label};
 use crate::arguments::Options;
 use crate::exit::Usage;
@@ -59,9 +60,10 @@ pub fn run(
     }
     let digest = recipe.file.digest()?;
     let folder = RunFolder::new(out);
-    let found = folder.look(resume)?;
+    let found = look(&folder, resume, out, options)?;
     if let Found::Finished(record) = &found {
-        return Ok((already_done(record, &digest, &folder, out)?, None));
+        let fingerprint = || Ok(json!(labeled::read(recipe, options)?.fingerprint));
+        return Ok((already_done(record, &digest, fingerprint, &folder, out)?, None));
     }
     let lessons = labeled::read(recipe, options)?;
     check(recipe, &lessons)?;
@@ -150,7 +152,8 @@ impl Run<'_> {
             measured.push(Measured { when: name, step: None, values: values(teacher) });
         }
         let table = &self.recipe.file.training;
-        let plan = Plan { folder: &self.folder, digest: &self.digest, table, options: self.options };
+        let origin = Origin { recipe: &self.digest, data: &self.lessons.digest() };
+        let plan = Plan { folder: &self.folder, origin, table, options: self.options };
         let mut course = Course::start(&mut trainer, &found, plan)?;
         trainer.train(
             |step| {

@@ -424,6 +424,9 @@ impl TrainingFile {
         if self.training.steps.is_some() && self.training.epochs.is_some() {
             return Err(Usage::error("training: expected steps or epochs, found both"));
         }
+        if self.training.epochs == Some(0) {
+            return Err(Usage::error("training.epochs: expected at least 1, found 0"));
+        }
         if self.training.accumulate == 0 {
             return Err(Usage::error("training.accumulate: expected at least 1, found 0"));
         }

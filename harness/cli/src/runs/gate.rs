@@ -5,9 +5,10 @@
 use relevance::significance::{Alternative, Change, Design, Tolerance, change};
 
 use super::compare::{
-    LabelComparison, MeasureComparison, RunComparison, StatisticChange, SystemComparison, TimingComparison,
+    LabelComparison, MeasureComparison, RunComparison, Sealed, StatisticChange, SystemComparison,
+    TimingComparison,
 };
-use super::record::Unit;
+use super::record::{Unit, short};
 use super::verdict::{Check, Figures, Level, Verdict};
 use crate::exit::Usage;
 
@@ -296,6 +297,26 @@ fn timing(one: &TimingComparison, all: &[TimingComparison], dataset: &str, limit
 
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// What to know of candidates that were not named, each with the newest record of its kind: that one is the baseline itself,
+/// or that the newest record is none of them.
+pub fn found_candidates(pairs: &[(Sealed, Sealed)], newest: &[Sealed]) -> Verdict {
+    let mut checks = Vec::new();
+    for ((baseline, candidate), newest) in pairs.iter().zip(newest) {
+        let check = || Check::new(&candidate.0.dataset, "candidate", "candidate");
+        if pairs.iter().all(|(_, candidate)| newest.1 != candidate.1) {
+            let (found, newest, other) = (short(&candidate.1), short(&newest.1), &newest.0.dataset);
+            checks.push(check().warn(format!(
+                "{found} is the newest of this dataset, but {newest}, of {other}, is newer; name it, or `latest`, to judge it"
+            )));
+        }
+        if baseline.1 == candidate.1 {
+            checks
+                .push(check().warn("it is the baseline itself: nothing newer of this dataset was recorded"));
+        }
+    }
+    Verdict::of(checks, Vec::new())
 }
 
 /// The verdict on a baseline that was not there.

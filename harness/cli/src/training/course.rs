@@ -3,9 +3,11 @@
 
 use std::time::Instant;
 
+use anyhow::Context;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use trainer::{StepReport, Trainer, checkpoint};
+use trainer::checkpoint::{self, Origin};
+use trainer::{StepReport, Trainer};
 
 use super::folder::{Found, RunFolder};
 use crate::arguments::Options;
@@ -23,8 +25,8 @@ const MEAN_OVER: usize = 50;
 pub struct Plan<'a> {
     /// Where it is kept.
     pub folder: &'a RunFolder,
-    /// The digest of its recipe.
-    pub digest: &'a str,
+    /// What it learns by and from.
+    pub origin: Origin<'a>,
     /// When it is saved and measured.
     pub table: &'a TrainingTable,
     /// For progress.
@@ -49,14 +51,15 @@ impl<'a> Course<'a> {
     /// disk without room for one is not found out about hours later.
     ///
     /// # Errors
-    /// When the checkpoint is damaged or of another run, or the disk refuses the first one.
+    /// When the checkpoint is damaged or of another recipe, data or model, or the disk refuses the first one.
     pub fn start(trainer: &mut Trainer, found: &Found, plan: Plan<'a>) -> anyhow::Result<Self> {
         let steps = trainer.options().schedule.steps;
         if let Found::Checkpoint(bytes) = found {
-            checkpoint::restore(trainer, plan.digest, bytes)?;
+            checkpoint::restore(trainer, plan.origin, bytes)
+                .with_context(|| plan.folder.checkpoint().display().to_string())?;
             progress::say(plan.options, format!("goes on after step {} of {steps}", trainer.steps_taken()));
         } else if plan.table.checkpoint_every > 0 {
-            plan.folder.save(&checkpoint::to_bytes(trainer, plan.digest)?)?;
+            plan.folder.save(&checkpoint::to_bytes(trainer, plan.origin)?)?;
         }
         let first_step = trainer.steps_taken();
         let bar = progress::bar(plan.options, "training", steps);
@@ -81,7 +84,7 @@ impl<'a> Course<'a> {
         let is_due = |every: u64| every > 0 && report.step.is_multiple_of(every);
         let every = self.plan.table.checkpoint_every;
         if is_due(every) || (is_last && every > 0) {
-            self.plan.folder.save(&checkpoint::to_bytes(trainer, self.plan.digest)?)?;
+            self.plan.folder.save(&checkpoint::to_bytes(trainer, self.plan.origin)?)?;
         }
         if is_last {
             self.bar.finish_and_clear();

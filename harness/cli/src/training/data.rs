@@ -35,7 +35,7 @@ pub fn read(recipe: &TrainingRecipe, options: &Options) -> anyhow::Result<Traini
     let data = &recipe.file.data;
     let mut learned = match (&data.dataset, &data.pairs) {
         (Some(name), _) => collections::open(name, data.split.as_deref(), options.memory)?,
-        (None, Some(file)) => collections::of_pairs(file, options.memory)?,
+        (None, Some(file)) => collections::of_pairs(file, options)?,
         (None, None) => return Err(Usage::error("data: expected either dataset or pairs")),
     };
     let held_out = match &data.held_out {

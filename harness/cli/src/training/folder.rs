@@ -1,11 +1,14 @@
 //! Where a run is kept: `OUT.checkpoint` while it runs, `OUT/` when it is done. Both appear whole or not at all: a file or
 //! folder beside them, then a rename. A labeler's labels of held-out pairs are in `OUT.labels-*.csv` in between.
 
+use std::cell::RefCell;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use scorer::Bundle;
 use serde_json::Value;
+use trainer::checkpoint::DIGEST;
 
 use crate::cache;
 use crate::exit::Usage;
@@ -20,6 +23,8 @@ const MOST_BYTES: u64 = 64 << 30;
 /// The places of a run.
 pub struct RunFolder {
     out: PathBuf,
+    /// The digest of the checkpoint as this process knows it.
+    known: RefCell<Option<[u8; DIGEST]>>,
 }
 
 /// What was found there.
@@ -35,18 +40,31 @@ pub enum Found {
 impl RunFolder {
     /// The places beside `out`.
     pub fn new(out: &Path) -> Self {
-        Self { out: out.to_path_buf() }
+        // Without a slash at its end: what stands beside a folder is not inside it.
+        Self { out: out.components().collect(), known: RefCell::new(None) }
     }
 
     /// What an earlier run left. Without `resume`, anything there is an error: nothing is overwritten unasked. What it left
     /// half-written is removed.
     ///
     /// # Errors
-    /// When something is there and `resume` was not said, or it cannot be read.
+    /// When what is there is no training run's, or is one and `resume` was not said, or cannot be read.
     pub fn look(&self, resume: bool) -> anyhow::Result<Found> {
         let checkpoint = self.checkpoint();
         for path in [&self.out, &checkpoint] {
-            if path.exists() && !resume {
+            let is_there = path.symlink_metadata().is_ok();
+            if is_there && !path.exists() {
+                let path = path.display();
+                return Err(Usage::error(format!("{path}: a link to nothing; another --out starts anew")));
+            }
+            let is_ours = path == &checkpoint || self.out.join(RECORD).is_file() || checkpoint.is_file();
+            if is_there && !is_ours {
+                let path = path.display();
+                return Err(Usage::error(format!(
+                    "{path}: not the folder of a training run; expected another --out"
+                )));
+            }
+            if is_there && !resume {
                 let path = path.display();
                 return Err(Usage::error(format!(
                     "{path} is there already: --resume goes on, another --out starts anew"
@@ -60,10 +78,9 @@ impl RunFolder {
             return Ok(Found::Finished(serde_json::from_slice(&record).context(RECORD)?));
         }
         if checkpoint.is_file() {
-            return Ok(Found::Checkpoint(cache::read_whole(&checkpoint, MOST_BYTES)?));
-        }
-        if self.out.exists() {
-            return Err(Usage::error(format!("{}: not the folder of a training run", self.out.display())));
+            let bytes = cache::read_whole(&checkpoint, MOST_BYTES)?;
+            *self.known.borrow_mut() = bytes.last_chunk().copied();
+            return Ok(Found::Checkpoint(bytes));
         }
         Ok(Found::Nothing)
     }
@@ -71,9 +88,15 @@ impl RunFolder {
     /// Replaces the checkpoint.
     ///
     /// # Errors
-    /// When the disk refuses; the one before is still there then.
+    /// When the disk refuses, or another process has written one meanwhile; the one before is still there then.
     pub fn save(&self, checkpoint: &[u8]) -> anyhow::Result<()> {
         let path = self.checkpoint();
+        if digest_of(&path) != *self.known.borrow() {
+            let path = path.display();
+            return Err(Usage::error(format!(
+                "{path}: another run has written it; give each run its own --out"
+            )));
+        }
         cache::write_whole(&path, checkpoint).with_context(|| {
             let bytes = checkpoint.len();
             match path.exists() {
@@ -84,7 +107,9 @@ impl RunFolder {
                     format!("the first checkpoint, of {bytes} bytes, was not saved; nothing was trained")
                 }
             }
-        })
+        })?;
+        *self.known.borrow_mut() = checkpoint.last_chunk().copied();
+        Ok(())
     }
 
     /// Writes the finished model, its record and the files beside it, and takes the checkpoint away.
@@ -154,7 +179,8 @@ impl RunFolder {
         own.map(|entry| entry.path()).collect()
     }
 
-    fn checkpoint(&self) -> PathBuf {
+    /// Where the checkpoint is.
+    pub fn checkpoint(&self) -> PathBuf {
         self.beside("checkpoint")
     }
 
@@ -163,4 +189,13 @@ impl RunFolder {
         name.push(format!(".{what}"));
         PathBuf::from(name)
     }
+}
+
+/// The digest that a checkpoint ends with; none where there is no checkpoint.
+fn digest_of(checkpoint: &Path) -> Option<[u8; DIGEST]> {
+    let mut file = std::fs::File::open(checkpoint).ok()?;
+    let mut digest = [0; DIGEST];
+    file.seek(SeekFrom::End(-(DIGEST as i64))).ok()?;
+    file.read_exact(&mut digest).ok()?;
+    Some(digest)
 }

@@ -55,6 +55,11 @@ impl GuideModel {
         format!("the guide {} left out {} mined documents{unguided}", self.name, self.sifted)
     }
 
+    /// The encoder's digest.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// The batch with the false negatives among its in-batch documents ignored.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::data::hold_out;
 use crate::arguments::Options;
 use crate::collections;
 use crate::exit::Usage;
+use crate::labelers;
 use crate::recipe::LabelerRecipe;
 
 /// A pair to learn from.
@@ -45,6 +46,24 @@ pub struct Lessons {
     pub notes: Vec<String>,
 }
 
+impl Lessons {
+    /// The blake3 digest, in hex, of all that is learned from, in its order: texts, levels and distributions.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for Lesson { pair, level, distribution } in &self.learned {
+            let texts = labelers::texts(pair);
+            for text in [texts.query, texts.document] {
+                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            }
+            hasher.update(&[*level, distribution.len() as u8]);
+            for share in distribution {
+                hasher.update(&share.to_le_bytes());
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
 /// Grades by query and document.
 type Votes = HashMap<(String, String), Vec<Option<Grade>>>;
 
@@ -66,11 +85,11 @@ pub fn read(recipe: &LabelerRecipe, options: &Options) -> anyhow::Result<Lessons
         (None, Some(pairs), Some(file)) => {
             let told = Told::read(file, &Scale::ssra(), &wanted)?;
             let (learned, without) =
-                collections::of_taught_pairs(pairs, options.memory, |pair| told.likeliest(pair))?;
+                collections::of_taught_pairs(pairs, |pair| told.likeliest(pair), options)?;
             stood_in = without;
             (learned, Some(told))
         }
-        (None, Some(pairs), None) => (collections::of_pairs(pairs, options.memory)?, None),
+        (None, Some(pairs), None) => (collections::of_pairs(pairs, options)?, None),
         (None, None, _) => return Err(Usage::error("data: expected either dataset or pairs")),
     };
     let held_out = match &data.held_out {

@@ -77,10 +77,9 @@ impl OrdinalHead {
     /// The head of a bundle.
     ///
     /// # Errors
-    /// `MissingFile` without a `labeler.json`, otherwise as [`OrdinalHead::new`].
+    /// `NoHead` without a `labeler.json`, otherwise as [`OrdinalHead::new`].
     pub fn from_bundle(bundle: &Bundle) -> Result<Self> {
-        let file: HeadFile =
-            bundle.json(LABELER)?.ok_or(ScorerError::MissingFile { file: LABELER.into() })?;
+        let file: HeadFile = bundle.json(LABELER)?.ok_or(ScorerError::NoHead)?;
         Self::new(file)
     }
 

@@ -118,7 +118,7 @@ pub fn scores_digest(scores: impl IntoIterator<Item = f64>) -> String {
 /// The labeler of a bundle.
 ///
 /// # Errors
-/// `MissingFile` when the bundle has no `labeler.json` (it is an encoder only); whatever else is wrong with it, by file
+/// `NoHead` when the bundle has no `labeler.json` (it is an encoder only); whatever else is wrong with it, by file
 /// and key.
 pub fn load_labeler(bundle: &Bundle, options: &EncoderOptions) -> Result<Box<dyn Labeler>> {
     Ok(match is_cross_encoder(bundle)? {

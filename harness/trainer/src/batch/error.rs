@@ -71,7 +71,7 @@ pub enum BatchError {
 
     /// A list on which the loss has nothing to say.
     #[error(
-        "query {query}: all {documents} documents have the same grade, and {loss} compares different ones ({others} further lists like it)"
+        "query {query}: all {documents} documents have the same grade, and {loss} compares different ones ({others} further lists like it; data.drop_silent = true leaves them out)"
     )]
     OneGrade {
         /// The query's id.
@@ -86,7 +86,7 @@ pub enum BatchError {
 
     /// A list without a positive, and the loss needs one.
     #[error(
-        "query {query}: none of its {documents} documents has grade {grade} or more, which {loss} needs ({others} further lists like it)"
+        "query {query}: none of its {documents} documents has grade {grade} or more, which {loss} needs ({others} further lists like it; data.drop_silent = true leaves them out)"
     )]
     NoPositive {
         /// The query's id.

@@ -175,6 +175,28 @@ impl Lists {
         &self.mined[query as usize]
     }
 
+    /// The blake3 digest, in hex, of all that is learned from: texts, grades, teacher's scores and mined documents, in their
+    /// order. Ids only serve messages.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for texts in [self.queries(), self.documents()] {
+            hasher.update(&(texts.len() as u64).to_le_bytes());
+            for NamedText { text, .. } in texts {
+                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            }
+        }
+        for documents in self.lists.iter().chain(&self.mined) {
+            hasher.update(&(documents.len() as u64).to_le_bytes());
+            for TrainingDocument { document, grade, teacher } in documents {
+                // Scores are finite, so that NaN is none.
+                let teacher = teacher.unwrap_or(f32::NAN).to_le_bytes();
+                hasher.update(&document.to_le_bytes()).update(&[*grade]).update(&teacher);
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
     /// What was merged.
     #[must_use]
     pub fn merged(&self) -> Merged {

@@ -27,6 +27,30 @@ fn all(queries: usize) -> BatchPlan {
 }
 
 #[test]
+fn a_digest_is_of_all_that_is_learned_and_of_no_id() {
+    let own = pair("q", "d", 1);
+    let digest = |changed: GradedPair<'_>, mined: &[TrainingDocument]| {
+        let mut lists = Lists::new(&Scale::ssra(), [changed, pair("p", "e", 0)]).unwrap();
+        lists.set_mined(0, mined).unwrap();
+        lists.digest()
+    };
+    let same = digest(own, &[]);
+    assert_eq!(same, digest(GradedPair { query_id: "r", document_id: "f", ..own }, &[]));
+    let others = [
+        digest(GradedPair { query: "Q", ..own }, &[]),
+        digest(GradedPair { document: "D", ..own }, &[]),
+        digest(GradedPair { grade: 2, ..own }, &[]),
+        digest(GradedPair { teacher: Some(0.0), ..own }, &[]),
+        digest(own, &[TrainingDocument::negative(1)]),
+        digest(own, &[TrainingDocument { grade: 1, ..TrainingDocument::negative(1) }]),
+        // One text that two could be, split elsewhere.
+        digest(GradedPair { query: "qp", ..own }, &[]),
+    ];
+    let all: std::collections::HashSet<&String> = others.iter().chain([&same]).collect();
+    assert_eq!(all.len(), others.len() + 1, "{others:?}");
+}
+
+#[test]
 fn equal_texts_are_one_text() {
     let pairs = [
         GradedPair {
@@ -129,11 +153,11 @@ fn a_training_set_the_loss_cannot_use_is_refused_before_training() {
     let refused = |lists: &Lists, settings| lists.check(&loss(settings)).unwrap_err().to_string();
     assert_eq!(
         refused(&mixed, json!({"name": "infonce"})),
-        "query b: none of its 2 documents has grade 1 or more, which infonce needs (1 further lists like it)"
+        "query b: none of its 2 documents has grade 1 or more, which infonce needs (1 further lists like it; data.drop_silent = true leaves them out)"
     );
     assert_eq!(
         refused(&mixed, json!({"name": "lambda_loss"})),
-        "query b: all 2 documents have the same grade, and lambda_loss compares different ones (1 further lists like it)"
+        "query b: all 2 documents have the same grade, and lambda_loss compares different ones (1 further lists like it; data.drop_silent = true leaves them out)"
     );
     assert!(
         refused(&mixed, json!({"name": "margin_mse"}))
@@ -158,7 +182,7 @@ fn a_training_set_the_loss_cannot_use_is_refused_before_training() {
     let zeros = lists(&[("a", "d1", 0), ("b", "d2", 0)]);
     assert_eq!(
         refused(&zeros, json!({"name": "weighted_infonce"})),
-        "query a: none of its 1 documents has grade 1 or more, which weighted_infonce needs (1 further lists like it)"
+        "query a: none of its 1 documents has grade 1 or more, which weighted_infonce needs (1 further lists like it; data.drop_silent = true leaves them out)"
     );
     // A sum has use for a list when one of its terms has.
     let both = json!({"name": "sum", "terms": [

@@ -136,7 +136,8 @@ impl Bert {
     /// numbers of the standard normal distribution.
     ///
     /// # Errors
-    /// [`TrainerError::Setting`] for an unknown map or a rank of 0.
+    /// [`TrainerError::Setting`] for a map that is unknown or named twice, a rank of 0 or above the width, an alpha that is not
+    /// finite.
     pub fn adapt(
         &mut self,
         parameters: &mut Parameters,
@@ -145,6 +146,17 @@ impl Bert {
     ) -> Result<()> {
         if let Some(unknown) = adaptation.targets.iter().find(|name| !ADAPTABLE.contains(&name.as_str())) {
             return Err(TrainerError::setting("lora.targets", unknown, &ADAPTABLE.join(", ")));
+        }
+        let targets = &adaptation.targets;
+        if let Some(at) = (1..targets.len()).find(|&at| targets[..at].contains(&targets[at])) {
+            return Err(TrainerError::setting("lora.targets", &targets[at], "each name once"));
+        }
+        if !adaptation.alpha.is_finite() {
+            return Err(TrainerError::setting("lora.alpha", adaptation.alpha, "a finite number"));
+        }
+        if adaptation.rank > self.config.hidden_size {
+            let expected = format!("at most the width, {}", self.config.hidden_size);
+            return Err(TrainerError::setting("lora.rank", adaptation.rank, &expected));
         }
         if adaptation.rank == 0 || adaptation.targets.is_empty() {
             return Err(TrainerError::setting(

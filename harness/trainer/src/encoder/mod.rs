@@ -440,6 +440,8 @@ impl Model {
             .names()
             .filter_map(|name| Some((name.to_owned(), self.base.get(name)?.to_vec())))
             .collect();
+        // A head over the vectors was fitted to those of other weights.
+        files.remove(LABELER);
         files.insert(CARD.into(), card.as_bytes().to_vec());
         files.insert(WEIGHTS.into(), self.weights()?);
         let prompts = json!({"query": self.template.query_prompt, "document": self.template.document_prompt});
