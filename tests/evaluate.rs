@@ -105,6 +105,82 @@ fn systems_are_compared_with_a_baseline() {
 }
 
 #[test]
+fn columns_with_names_of_their_own_can_be_named_wherever_pairs_are_read() {
+    let folder = Folder::new();
+    let rows = "q1,bread,d1,bake bread at home,3\nq1,bread,d2,paint a fence,0\nq2,bike,d3,fix a flat bike tyre,2\n\
+                q2,bike,d4,an oven for a kitchen,1\n";
+    folder.write("usual.csv", format!("query_id,query_text,doc_id,document_text,human\n{rows}"));
+    folder.write("own.csv", format!("a,b,c,d,e\n{rows}"));
+    let flags = "--query a --document c --query-text b --document-text d --human e";
+    let own = format!("--pairs own.csv {flags}");
+    for (command, more) in [
+        ("agree", "--labeler embedded --resamples 10"),
+        ("evaluate", "--encoder embedded --measures nDCG@10"),
+    ] {
+        let said = |pairs: &str| {
+            let mut said = folder.json(&format!("{command} {pairs} {more}"));
+            let said = said.as_object_mut().unwrap();
+            said.retain(|key, _| ["measures", "scores_digest", "query_count"].contains(&key.as_str()));
+            serde_json::to_value(said).unwrap()
+        };
+        let usual = said("--pairs usual.csv");
+        assert!(usual.as_object().unwrap().len() > 1, "{command}: {usual}");
+        assert_eq!(said(&own), usual, "{command}");
+        folder.run(&format!("{command} --pairs own.csv {more}")).refused(&["own.csv"]);
+    }
+    folder.run(&format!("evaluate {flags}")).refused(&["--pairs"]);
+
+    let columns = "pairs = \"own.csv\"\ncolumns = { query = \"a\", document = \"c\", query_text = \"b\", \
+                   document_text = \"d\", human = \"e\" }";
+    let recipe = folder.write("evaluate.toml", format!("[data]\n{columns}\n"));
+    assert_eq!(folder.json("evaluate evaluate.toml")["systems"][0]["query_count"], 2);
+    assert!(folder.run("recipe show evaluate.toml").ok().stdout.contains("document_text = \"d\""));
+    std::fs::write(&recipe, "[data]\ncolumns = { human = \"e\" }\n").unwrap();
+    folder.run("evaluate evaluate.toml").refused(&["data.columns", "data.pairs"]);
+    std::fs::write(&recipe, "[data]\npairs = \"own.csv\"\ncolumns = { grade = \"e\" }\n").unwrap();
+    folder.run("evaluate evaluate.toml").refused(&["evaluate.toml", "grade", "human"]);
+
+    // A column of the pairs as the teacher is found by the same columns.
+    folder
+        .write("own.csv", format!("a,b,c,d,e,t\n{}", rows.replace('\n', ",1\n").replacen(",1\n", ",2\n", 1)));
+    let train = |loss: &str, data: &str| {
+        folder.write(
+            "train.toml",
+            format!(
+                "[data]\n{columns}\n{data}\n[scorer]\nencoder = \"embedded\"\n[loss]\nname = \"{loss}\"\n\
+                 [training]\nsteps = 2\n"
+            ),
+        );
+        folder.json(&format!("train train.toml --out {loss}"))
+    };
+    assert_eq!(train("listnet", "")["losses"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        train("margin_mse", "teacher = \"t\"\ndrop_silent = true")["losses"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn vectors_are_cut_to_their_first_values() {
+    let folder = Folder::new();
+    let answer = folder.json(
+        "evaluate --encoder embedded --encoder embedded(dimensions=192) --encoder embedded(dimensions=24) \
+         --measures nDCG@10",
+    );
+    let systems = answer["systems"].as_array().unwrap();
+    let of = |at: usize| (&systems[at]["measures"]["nDCG@10"], &systems[at]["fingerprint"]["encoder"]);
+    // All 192 values are the model itself; of fewer something is lost, here much.
+    assert_eq!(of(0), of(1));
+    assert_ne!(of(0).1, of(2).1);
+    let values = [0, 2].map(|at| of(at).0.as_f64().unwrap());
+    assert!(0.3 < values[1] && values[1] < values[0], "{values:?}");
+    for wrong in ["0", "193", "many", ""] {
+        let answer = folder.run(&format!("evaluate --encoder embedded(dimensions={wrong})"));
+        answer.refused(&["dimensions", "1 to 192"]);
+    }
+}
+
+#[test]
 fn labelled_pairs_rank_each_query_s_own_documents() {
     let folder = Folder::new();
     folder.write(

@@ -7,7 +7,7 @@ GRADED is the release binary. Each run is `graded train` with a recipe of harnes
 seed are replaced; what is finished is not run again, so the script can be stopped and started. A loss's figure for a seed
 is the mean over all queries of all folds (`graded evaluate` of the joined held-out runs would give the same); printed are
 mean and standard error over seeds, beside BM25 and the untrained encoder. Chorus takes some 15 minutes a run on one core
-of 100 GFLOP/s with MiniLM: 13 losses x 5 folds x 3 seeds are two days there. With the embedded static table a run is
+of 100 GFLOP/s with MiniLM: 15 losses x 5 folds x 3 seeds are two and a half days there. With the embedded static table a run is
 seconds, and the table half an hour: every loss then has the one learning rate that is given.
 
 With --held-out there are no folds: every loss learns from the judgments of --dataset, split --split, and is measured on the
@@ -44,6 +44,7 @@ def run(graded, folder, loss, fold, folds, seed, changes):
         assert changed == 1, (loss, key)
     if changes.get("encoder") == '"embedded"':
         text = re.sub(r"(?m)^max_tokens = .*$", "", text)
+        text = text.replace("[384, 192,", "[192,")  # Matryoshka's prefixes: the table's vectors have 192 values
     recipe = folder / f"{name}.toml"
     recipe.write_text(text.replace("[training]", f"[training]\nseed = {seed}"))
     command = [graded, "train", recipe, "--out", folder / name, "--resume", "--quiet", "--format", "json"]

@@ -302,17 +302,12 @@ function showNative() {
   const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const option = (name, value) => (value ? ` --${name}${value.startsWith("-") ? "=" : " "}${quoted(value)}` : "");
   const own = view === "file";
-  const hasDocument = file.columns.document?.guessed || file.columns.document_text?.guessed;
-  const untold = (own ? (hasDocument ? [] : ["document", "document_text"]) : ["query_text", "document_text"]).map((role) => columns[role]).filter(Boolean);
-  // Pairs without a query's id are grouped by its text.
-  const query = columns.query ?? (file.columns.query ? null : columns.query_text);
+  const texts = ["query", "document", "query_text", "document_text"].map((role) => option(role.replace("_", "-"), columns[role])).join("");
   const grades = own ? option("human", file.columns.human?.name) + option("predicted", file.columns.predicted?.name) : option("human", columns.human);
-  const what = source ? `${option("pairs", file.name)}${option("query", query)}${grades}` : " --dataset sample";
-  const why = own && !(file.columns.human && file.columns.predicted)
-    ? "No native command: there are no two grades to compare."
-    : untold.length > 0 && `No native command says the same: graded agree guesses which columns hold texts and documents, and cannot be told of ${untold.join(" and ")}. Give such columns a usual name, as query and text.`;
+  const what = source ? `${option("pairs", file.name)}${texts}${grades}` : " --dataset sample";
+  const why = own && !(file.columns.human && file.columns.predicted) ? "No native command: there are no two grades to compare." : "";
   $("native-run").hidden = Boolean(why);
-  $("native-note").textContent = why || "";
+  $("native-note").textContent = why;
   $("native-command").textContent = why ? "" : `graded agree${what}${own ? "" : option("labeler", labeler.name)} --format json`;
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Options;
 use crate::exit::Usage;
+use crate::pair_columns::PairColumns;
 use crate::pull::{self, Wanted};
 use crate::{cache, interrupt, labelers, progress};
 
@@ -76,8 +77,8 @@ fn unknown(name: &str) -> anyhow::Error {
 ///
 /// # Errors
 /// When the file cannot be read, or lacks texts or human grades.
-pub fn of_pairs(file: &Path, options: &Options) -> anyhow::Result<Collection> {
-    let read = pairs::read(file, &PairOptions { memory_bytes: options.memory, ..PairOptions::default() })?;
+pub fn of_pairs(file: &Path, columns: &PairColumns, options: &Options) -> anyhow::Result<Collection> {
+    let read = pairs::read(file, &columns.options(options.memory))?;
     labelers::say_what_was_read(file, &read, options);
     let collection = of_read_pairs(file, &read, |pair| pair.human)?;
     match collection.judgments.is_empty() {
@@ -93,11 +94,11 @@ pub fn of_pairs(file: &Path, options: &Options) -> anyhow::Result<Collection> {
 /// When the file cannot be read, lacks texts, or no pair has either grade.
 pub fn of_taught_pairs(
     file: &Path,
+    columns: &PairColumns,
     stand_in: impl Fn(&LabeledPair) -> Option<Grade>,
     options: &Options,
 ) -> anyhow::Result<(Collection, Vec<(String, String)>)> {
-    let wanted =
-        PairOptions { memory_bytes: options.memory, grades_may_be_absent: true, ..PairOptions::default() };
+    let wanted = PairOptions { grades_may_be_absent: true, ..columns.options(options.memory) };
     let read = pairs::read(file, &wanted)?;
     labelers::say_what_was_read(file, &read, options);
     let collection = of_read_pairs(file, &read, |pair| pair.human.or_else(|| stand_in(pair)))?;

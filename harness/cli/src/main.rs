@@ -14,6 +14,7 @@ mod labelers;
 mod logs;
 mod models;
 mod new_folder;
+mod pair_columns;
 mod progress;
 mod pull;
 mod recipe;

@@ -66,6 +66,26 @@ pub struct Model {
     pub encoder: Box<dyn Encoder + Send + Sync>,
     /// Whether encoding a text takes longer than reading its vector from a disk.
     pub is_worth_storing: bool,
+    /// How many values of a vector are used, from the first on; `None` for all.
+    pub prefix: Option<usize>,
+}
+
+impl Model {
+    /// The width of the vectors that are used.
+    pub fn dimensions(&self) -> usize {
+        self.prefix.unwrap_or_else(|| self.encoder.dimensions())
+    }
+
+    /// The digest of everything that decides the vectors that are used.
+    pub fn digest(&self) -> String {
+        let whole = self.encoder.digest();
+        match self.prefix {
+            None => whole.to_owned(),
+            Some(prefix) => {
+                blake3::hash(format!("{whole}:dimensions={prefix}").as_bytes()).to_hex().to_string()
+            }
+        }
+    }
 }
 
 /// The model that can be pulled under `name`.
@@ -79,16 +99,27 @@ pub fn manifest(name: &str) -> anyhow::Result<Manifest> {
     found.ok_or_else(|| Usage::error(format!("{name}: not a model that can be pulled; known: {known}")))
 }
 
-/// Loads an encoder by name or path.
+/// Loads an encoder by name or path; `NAME(dimensions=96)` is the same with its vectors cut to their first 96 values.
 ///
 /// # Errors
-/// When there is no such bundle, or it cannot be used; says where it was looked for.
-pub fn load(name: &str) -> anyhow::Result<Model> {
+/// When there is no such bundle, or it cannot be used; says where it was looked for. When there are not so many values.
+pub fn load(written: &str) -> anyhow::Result<Model> {
+    let (name, dimensions) = match written.strip_suffix(')').and_then(|rest| rest.rsplit_once("(dimensions="))
+    {
+        Some((name, dimensions)) => (name, Some(dimensions)),
+        None => (written, None),
+    };
     let bundle = bundle(name)?;
     let encoder = scorer::load_encoder(&bundle, &scorer::EncoderOptions::default());
+    let encoder = encoder.with_context(|| name.to_owned())?;
+    let width = encoder.dimensions();
+    let prefix = dimensions.map(|dimensions| match dimensions.trim().parse() {
+        Ok(prefix) if (1..=width).contains(&prefix) => Ok(prefix),
+        _ => Err(Usage::error(format!("{written}: dimensions: expected 1 to {width}, found {dimensions:?}"))),
+    });
     let is_worth_storing =
         bundle.describe().is_ok_and(|description| description.model_type != "static_table");
-    Ok(Model { encoder: encoder.with_context(|| name.to_owned())?, is_worth_storing })
+    Ok(Model { encoder, is_worth_storing, prefix: prefix.transpose()?.filter(|&prefix| prefix < width) })
 }
 
 /// Finds a bundle by name or path: `embedded`, a file, a folder, a pulled model.

@@ -16,6 +16,7 @@ use scorer::labeler::{Labeler, scores_digest};
 use super::Finished;
 use crate::arguments::Options;
 use crate::exit::Usage;
+use crate::pair_columns::PairColumns;
 use crate::report::Report;
 use crate::report::agreement as say;
 use crate::runs::measured::{self, Labels};
@@ -31,18 +32,12 @@ pub struct Command {
     /// A collection whose judged pairs --labeler grades: a name or a folder
     #[arg(long, value_name = "NAME|DIR", conflicts_with_all = ["pairs", "qrels"], requires = "labeler")]
     dataset: Option<String>,
-    /// The column of the human grade [default: guessed and reported]
-    #[arg(long, value_name = "COL", requires = "pairs")]
-    human: Option<String>,
     /// The column of the predicted grade [default: guessed and reported]
     #[arg(long, value_name = "COL", requires = "pairs")]
     predicted: Option<String>,
     /// A labeler that predicts the grades instead: `embedded`, a pulled model's name, or a bundle's file or folder
     #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["predicted", "raters", "qrels"])]
     labeler: Option<String>,
-    /// The column that names the query; intervals resample by it [default: guessed and reported]
-    #[arg(long, value_name = "COL", requires = "pairs")]
-    query: Option<String>,
     /// The columns of several raters, separated by commas
     #[arg(long, value_name = "COLS", value_delimiter = ',', requires = "pairs", conflicts_with_all = ["human", "predicted"])]
     raters: Vec<String>,
@@ -67,6 +62,8 @@ pub struct Command {
     /// The level of the intervals
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     level: f64,
+    #[command(flatten)]
+    columns: PairColumns,
     #[command(flatten)]
     record: RecordFlags,
 }
@@ -106,13 +103,8 @@ fn two_raters(
     bootstrap: &Bootstrap,
     options: &Options,
 ) -> anyhow::Result<(Report, Record)> {
-    let wanted = PairOptions {
-        query: command.query.clone(),
-        human: command.human.clone(),
-        predicted: command.predicted.clone(),
-        memory_bytes: options.memory,
-        ..PairOptions::default()
-    };
+    let wanted =
+        PairOptions { predicted: command.predicted.clone(), ..command.columns.options(options.memory) };
     let labeler = command.labeler.as_deref().map(labelers::load).transpose()?;
     let pairs = match &labeler {
         None => pairs::read(file, &wanted)?,
@@ -235,8 +227,7 @@ fn many_raters(
     if (1..command.raters.len()).any(|at| command.raters[..at].contains(&command.raters[at])) {
         return Err(Usage::error("--raters: a column is named twice"));
     }
-    let wanted =
-        PairOptions { query: command.query.clone(), memory_bytes: options.memory, ..PairOptions::default() };
+    let wanted = command.columns.options(options.memory);
     let ratings = pairs::read_ratings(file, &command.raters, &wanted)?;
     let clusters = ratings.clusters().into_iter().map(|at| at as u32).collect::<Vec<_>>();
     let report = agreement::raters_report(&ratings.table, &clusters, bootstrap)

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use datasets::pairs::PairOptions;
 use relevance::agreement::{RatedPair, Report as Agreement, Statistic, rated_pairs};
 use relevance::resampling::Bootstrap;
 use relevance::{LabeledPair, Scale};
@@ -16,6 +15,7 @@ use super::Finished;
 use super::agree::ScaleName;
 use crate::arguments::Options;
 use crate::exit::Usage;
+use crate::pair_columns::PairColumns;
 use crate::report::{Cell, Report, Table};
 use crate::{cache, labelers, models, progress};
 
@@ -30,6 +30,8 @@ pub struct Calibrate {
     /// A collection whose judged pairs are used: a name or a folder
     #[arg(long, value_name = "NAME|DIR", conflicts_with = "pairs")]
     dataset: Option<String>,
+    #[command(flatten)]
+    columns: PairColumns,
     /// The labeler's bundle file to write: the encoder and its head
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -113,7 +115,9 @@ pub(super) fn features(names: &[String], bundle: &Bundle) -> anyhow::Result<Vec<
 
 fn pairs(command: &Calibrate, options: &Options) -> anyhow::Result<(Vec<LabeledPair>, Scale)> {
     let (mut pairs, scale) = match (&command.pairs, &command.dataset) {
-        (Some(file), _) => (labelers::read(file, &PairOptions::default(), options)?.pairs, Scale::ssra()),
+        (Some(file), _) => {
+            (labelers::read(file, &command.columns.options(options.memory), options)?.pairs, Scale::ssra())
+        }
         (None, Some(name)) => labelers::of_collection(name, None, options)?,
         (None, None) => return Err(Usage::error("expected --pairs FILE or --dataset NAME")),
     };

@@ -14,6 +14,7 @@ use relevance::{Judgments, QueryJudgments, Ranking};
 use super::Finished;
 use crate::arguments::Options;
 use crate::exit::Usage;
+use crate::pair_columns::PairColumns;
 use crate::progress;
 use crate::recipe::{Recipe, RecipeFile, SAMPLE, Source};
 use crate::report::evaluation::{Evaluated, Scored, report};
@@ -32,7 +33,8 @@ pub struct Command {
     /// The split whose judgments count
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
-    /// A system: bm25, bm25(k1=1.2,b=0.75), embedded, a pulled model, or a bundle's path; may be repeated
+    /// A system: bm25, bm25(k1=1.2,b=0.75), embedded, a pulled model, or a bundle's path, cut to
+    /// their first values by (dimensions=96) behind the name; may be repeated
     #[arg(long = "encoder", value_name = "BUNDLE|bm25")]
     encoders: Vec<String>,
     /// A fusion of all systems: rrf, rrf(k=10), wsum(norm=min-max), ...; may be repeated
@@ -47,6 +49,8 @@ pub struct Command {
     /// A file of labelled pairs with texts: each query ranks its own documents
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
+    #[command(flatten)]
+    columns: PairColumns,
     /// The measures, separated by blanks or commas
     #[arg(long, short, value_name = "LIST")]
     measures: Option<String>,
@@ -88,8 +92,8 @@ pub fn run(command: &Command, options: &Options) -> anyhow::Result<Finished> {
             let collection = crate::collections::open(name, split.as_deref(), options.memory)?;
             evaluate_collection(&collection, command, &recipe, keep, options)?
         }
-        Source::Pairs { file } => {
-            let collection = crate::collections::of_pairs(file, options)?;
+        Source::Pairs { file, columns } => {
+            let collection = crate::collections::of_pairs(file, columns, options)?;
             evaluate_collection(&collection, command, &recipe, keep, options)?
         }
         Source::Runs { judgments, runs } => evaluate_runs(judgments, runs, command, &recipe, keep, options)?,
@@ -113,6 +117,7 @@ impl Command {
             file.data.qrels = self.qrels.clone();
             file.data.runs.clone_from(&self.runs);
             file.data.pairs = self.pairs.clone();
+            file.data.columns = self.columns.clone();
         }
         lay_over(&mut file.data.split, &self.split);
         if !self.encoders.is_empty() {

@@ -22,6 +22,7 @@ use super::{Finished, judged};
 use crate::arguments::Options;
 use crate::exit::Usage;
 use crate::labelers::{self, CHUNK};
+use crate::pair_columns::PairColumns;
 use crate::report::{Cell, Report, Table};
 use crate::{models, progress};
 
@@ -55,21 +56,8 @@ pub struct Command {
     /// Label only part I of N, in file order; the parts put together are the whole
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     shard: Option<Shard>,
-    /// The column of the query's id [default: guessed and reported]
-    #[arg(long, value_name = "COL", requires = "pairs")]
-    query: Option<String>,
-    /// The column of the document's id [default: guessed and reported]
-    #[arg(long, value_name = "COL", requires = "pairs")]
-    document: Option<String>,
-    /// The column of the query's text [default: guessed and reported]
-    #[arg(long, value_name = "COL", requires = "pairs")]
-    query_text: Option<String>,
-    /// The column of the document's text [default: guessed and reported]
-    #[arg(long, value_name = "COL", requires = "pairs")]
-    document_text: Option<String>,
-    /// The column of the human grade, carried over [default: guessed and reported]
-    #[arg(long, value_name = "COL", requires = "pairs")]
-    human: Option<String>,
+    #[command(flatten)]
+    columns: PairColumns,
 }
 
 /// Part `index` of `count`, from 1.
@@ -187,15 +175,7 @@ fn pairs(command: &Command, options: &Options) -> anyhow::Result<Vec<LabeledPair
         let name = command.dataset.as_deref().unwrap_or_default();
         return Ok(labelers::of_collection(name, None, options)?.0);
     };
-    let wanted = PairOptions {
-        query: command.query.clone(),
-        document: command.document.clone(),
-        query_text: command.query_text.clone(),
-        document_text: command.document_text.clone(),
-        human: command.human.clone(),
-        ..PairOptions::default()
-    };
-    Ok(labelers::read(file, &wanted, options)?.pairs)
+    Ok(labelers::read(file, &command.columns.options(options.memory), options)?.pairs)
 }
 
 /// How labels are written down.

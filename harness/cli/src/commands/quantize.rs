@@ -178,7 +178,7 @@ pub(super) fn told<T>(items: Vec<T>, command: &Quantize, expected: &str) -> anyh
 
 fn model(bundle: &Bundle) -> anyhow::Result<Model> {
     let encoder = load_encoder(bundle, &EncoderOptions::default())?;
-    Ok(Model { encoder, is_worth_storing: true })
+    Ok(Model { encoder, is_worth_storing: true, prefix: None })
 }
 
 fn loss(

@@ -1,6 +1,6 @@
 //! A recipe as meant: complete, every name parsed, nothing left to go wrong but the files themselves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use relevance::fusion::Fusion;
 use relevance::{Measure, SelfHits, TieOrder, parse_measures};
@@ -8,6 +8,7 @@ use scorer::lexical::{Analyzer, Bm25Parameters};
 
 use super::written::{Claim, Data, Evaluation, RecipeFile, Scorer};
 use crate::exit::Usage;
+use crate::pair_columns::PairColumns;
 
 /// How many documents each system returns where nothing else is said: TREC's customary depth.
 const DEFAULT_DEPTH: usize = 1000;
@@ -62,6 +63,8 @@ pub enum Source {
     Pairs {
         /// The file.
         file: PathBuf,
+        /// Its columns, where they are named.
+        columns: PairColumns,
     },
 }
 
@@ -140,7 +143,10 @@ impl Recipe {
             Source::Runs { judgments, runs } => {
                 (data.qrels, data.runs) = (Some(judgments.clone()), runs.clone());
             }
-            Source::Pairs { file } => data.pairs = Some(file.clone()),
+            Source::Pairs { file, columns } => {
+                data.pairs = Some(file.clone());
+                data.columns = columns.clone();
+            }
         }
         let systems = self.systems.iter().map(SystemChoice::written_out).collect::<Vec<_>>();
         let scorer = Scorer {
@@ -213,8 +219,11 @@ impl std::fmt::Display for SystemChoice {
 
 fn source(data: &Data) -> anyhow::Result<Source> {
     let split = data.split.clone();
+    refuse_columns_without(data.pairs.as_deref(), &data.columns)?;
     match (&data.dataset, &data.qrels, &data.pairs) {
-        (None, None, Some(file)) if data.runs.is_empty() => Ok(Source::Pairs { file: file.clone() }),
+        (None, None, Some(file)) if data.runs.is_empty() => {
+            Ok(Source::Pairs { file: file.clone(), columns: data.columns.clone() })
+        }
         (None, Some(judgments), None) if !data.runs.is_empty() => {
             Ok(Source::Runs { judgments: judgments.clone(), runs: data.runs.clone() })
         }
@@ -230,6 +239,14 @@ fn source(data: &Data) -> anyhow::Result<Source> {
             "expected one of: a dataset (--dataset), judgments with runs (--qrels --run), labelled pairs (--pairs); \
              found several",
         )),
+    }
+}
+
+/// Refuses columns of no file.
+pub(super) fn refuse_columns_without(pairs: Option<&Path>, columns: &PairColumns) -> anyhow::Result<()> {
+    match pairs {
+        None if !columns.are_guessed() => Err(Usage::error("data.columns: expected data.pairs beside it")),
+        _ => Ok(()),
     }
 }
 

@@ -19,9 +19,11 @@ use trainer::schedule::{Decay, Schedule};
 use trainer::{ModelOptions, Precision, TrainingOptions};
 
 use super::GuideTable;
+use super::checked::refuse_columns_without;
 use super::written::Claim;
 use crate::arguments::DeviceChoice;
 use crate::exit::Usage;
+use crate::pair_columns::PairColumns;
 
 /// What is measured on held-out queries where nothing else is said.
 const DEFAULT_MEASURES: &str = "nDCG@10 R@100 AP(rel=1) AP(rel=2) AP(rel=3)";
@@ -69,6 +71,9 @@ pub struct TrainingData {
     /// A file of labelled pairs with texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs: Option<PathBuf>,
+    /// Which of its columns mean what, where their names do not say it.
+    #[serde(skip_serializing_if = "PairColumns::are_guessed")]
+    pub columns: PairColumns,
     /// A rater of the collection whose grades are the teacher's scores, for losses that learn from a teacher. A labeler
     /// learns its grades instead of the human ones; in a file of pairs, a column.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -418,6 +423,7 @@ impl TrainingFile {
         if self.data.dataset.is_some() == self.data.pairs.is_some() {
             return Err(Usage::error("data: expected either dataset or pairs"));
         }
+        refuse_columns_without(self.data.pairs.as_deref(), &self.data.columns)?;
         if let Some(held_out) = &self.data.held_out {
             held_out.check()?;
         }

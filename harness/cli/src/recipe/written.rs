@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache;
 use crate::exit::Usage;
+use crate::pair_columns::PairColumns;
 
 /// A recipe is a page, not a data file.
 const MOST_BYTES: u64 = 1 << 20;
@@ -63,6 +64,9 @@ pub struct Data {
     /// A file of labelled pairs: each query ranks its own judged documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs: Option<PathBuf>,
+    /// Which of its columns mean what, where their names do not say it.
+    #[serde(skip_serializing_if = "PairColumns::are_guessed")]
+    pub columns: PairColumns,
 }
 
 /// `[scorer]`: the systems.

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use kernels::Matrix;
 use kernels::similarity::{self, Metric};
 use kernels::top_k::{Accumulator, Documents};
-use scorer::{Encoder, Role};
+use scorer::{Embeddings, Encoder, Role};
 
 use super::embedding_store::{self, EmbeddingStore};
 use super::{Candidates, Resources, Task};
@@ -61,7 +61,7 @@ fn retrieve(
     depth: usize,
 ) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
     let documents = &task.collection.documents;
-    let dimensions = vectors.encoder.dimensions();
+    let dimensions = vectors.model.dimensions();
     let queries = Matrix::new("queries", queries, task.queries.len(), dimensions)?;
     let depth = depth.min(documents.len());
     let mut best = Accumulator::new(queries, depth, METRIC, vectors.resources.device, ALL_THREADS)?;
@@ -83,7 +83,7 @@ fn rerank(
     queries: &[f32],
     task: &Task<'_>,
 ) -> anyhow::Result<Vec<Vec<(u32, f64)>>> {
-    let dimensions = vectors.encoder.dimensions();
+    let dimensions = vectors.model.dimensions();
     let mut scored = Vec::with_capacity(task.queries.len());
     for (own, query) in task.judged_documents().into_iter().zip(queries.chunks_exact(dimensions)) {
         if own.is_empty() {
@@ -104,9 +104,9 @@ fn texts<'d>(documents: impl IntoIterator<Item = &'d Document>) -> Vec<String> {
     documents.into_iter().map(Document::full_text).collect()
 }
 
-/// The vectors of one encoder: from the store where they are, encoded (and stored) where they are not.
+/// The vectors of one model: from the store where they are, encoded (and stored, whole) where they are not.
 struct Vectors<'a> {
-    encoder: &'a dyn Encoder,
+    model: &'a Model,
     /// Absent for encoders that are faster than a disk.
     store: Option<EmbeddingStore>,
     resources: Resources<'a>,
@@ -114,36 +114,42 @@ struct Vectors<'a> {
 
 impl<'a> Vectors<'a> {
     fn open(model: &'a Model, resources: Resources<'a>) -> anyhow::Result<Self> {
-        let encoder: &dyn Encoder = &*model.encoder;
+        let encoder = &model.encoder;
         let store = match model.is_worth_storing {
             true => {
                 Some(EmbeddingStore::open(cache::embeddings()?.join(encoder.digest()), encoder.dimensions())?)
             }
             false => None,
         };
-        Ok(Self { encoder, store, resources })
+        Ok(Self { model, store, resources })
     }
 
     fn rows_in_memory(&self) -> usize {
-        (self.resources.memory_bytes / (self.encoder.dimensions() * size_of::<f32>())).max(1)
+        (self.resources.memory_bytes / (self.model.encoder.dimensions() * size_of::<f32>())).max(1)
     }
 
     /// The vectors of `texts`, row-major, in order.
     fn of(&mut self, role: Role, texts: &[String], what: &str) -> anyhow::Result<Vec<f32>> {
+        let whole = self.whole(role, texts, what)?;
+        Ok(whole.prefixes(self.model.dimensions()).values)
+    }
+
+    fn whole(&mut self, role: Role, texts: &[String], what: &str) -> anyhow::Result<Embeddings> {
+        let encoder = &*self.model.encoder;
         let Some(store) = &mut self.store else {
             let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
-            return Ok(self.encoder.encode(&texts, role)?.values);
+            return Ok(encoder.encode(&texts, role)?);
         };
-        fill(store, self.encoder, role, texts, &mut |total| {
+        fill(store, encoder, role, texts, &mut |total| {
             progress::bar(self.resources.options, &format!("encoding {what}"), total)
         })?;
-        let dimensions = self.encoder.dimensions();
+        let dimensions = encoder.dimensions();
         let mut vectors = vec![0.0; texts.len() * dimensions];
         for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(dimensions)) {
             let held = store.read(&key(role, text), vector);
             debug_assert!(held, "fill() stored every text");
         }
-        Ok(vectors)
+        Ok(Embeddings { dimensions, values: vectors })
     }
 }
 

@@ -104,7 +104,7 @@ pub fn run<'c>(
         }
         SystemChoice::Encoder(name) => {
             let model = models::load(name)?;
-            (Some(model.encoder.digest().to_owned()), dense::search(&model, task, candidates, resources)?)
+            (Some(model.digest()), dense::search(&model, task, candidates, resources)?)
         }
     };
     let rankings = task.queries.iter().zip(found).map(|(query, hits)| task.ranking(query, hits)).collect();
@@ -126,7 +126,7 @@ pub fn run_model<'c>(
 ) -> anyhow::Result<System<'c>> {
     let started = Instant::now();
     let rankings = rank(model, task, candidates, resources)?;
-    let digest = Some(model.encoder.digest().to_owned());
+    let digest = Some(model.digest());
     Ok(System { name: name.to_owned(), digest, rankings, seconds: started.elapsed().as_secs_f64() })
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use datasets::pairs::{self, PairOptions};
+use datasets::pairs;
 use datasets::{Collection, Document, Ratings};
 use relevance::{Judgments, QueryJudgments};
 use trainer::batch::{GradedPair, Lists, refuse_leaked};
@@ -35,7 +35,7 @@ pub fn read(recipe: &TrainingRecipe, options: &Options) -> anyhow::Result<Traini
     let data = &recipe.file.data;
     let mut learned = match (&data.dataset, &data.pairs) {
         (Some(name), _) => collections::open(name, data.split.as_deref(), options.memory)?,
-        (None, Some(file)) => collections::of_pairs(file, options)?,
+        (None, Some(file)) => collections::of_pairs(file, &data.columns, options)?,
         (None, None) => return Err(Usage::error("data: expected either dataset or pairs")),
     };
     let held_out = match &data.held_out {
@@ -161,7 +161,6 @@ fn teacher_scores(
     data: &TrainingData,
     options: &Options,
 ) -> anyhow::Result<Option<TeacherScores>> {
-    let wanted = PairOptions { memory_bytes: options.memory, ..PairOptions::default() };
     let own_file = data.pairs.as_ref().filter(|_| data.teacher.is_some() && collection.ratings.is_none());
     let mut scores = TeacherScores::new();
     let mut put = |query: &str, document: &str, score: f32| {
@@ -170,6 +169,7 @@ fn teacher_scores(
     match (data.teacher_file.as_ref().or(own_file), &data.teacher) {
         (None, None) => return Ok(None),
         (Some(file), column) => {
+            let wanted = data.columns.options_of(file, data.pairs.as_deref(), options.memory);
             let told = pairs::read_scores(file, column.as_deref(), &wanted)?;
             told.iter().for_each(|told| put(&told.query, &told.document, told.value));
         }

@@ -40,7 +40,7 @@ impl<'a> HeldOut<'a> {
     pub fn answer(&self, name: &str, model: &Model) -> anyhow::Result<System<'a>> {
         let bundle = model.to_bundle("")?;
         let encoder = scorer::load_encoder(&bundle, &scorer::EncoderOptions::default())?;
-        let model = models::Model { encoder, is_worth_storing: false };
+        let model = models::Model { encoder, is_worth_storing: false, prefix: None };
         systems::run_model(name, &model, &self.task, self.candidates(), self.resources()?)
     }
 

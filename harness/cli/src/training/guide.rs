@@ -38,11 +38,11 @@ impl GuideModel {
         let vectors = GuideVectors {
             queries: vectors(lists.queries(), Role::Query, "queries for the guide")?,
             documents: vectors(lists.documents(), Role::Document, "documents for the guide")?,
-            width: model.encoder.dimensions(),
+            width: model.dimensions(),
         };
         let guide = Guide::new(lists, vectors, &table.rule())?;
         let sifted = guide.sift_mined(lists)?;
-        let (name, digest) = (table.encoder.clone(), model.encoder.digest().to_owned());
+        let (name, digest) = (table.encoder.clone(), model.digest());
         Ok(Self { name, digest, guide, sifted, ungraded: Cell::new(0), masked: Cell::new(0) })
     }
 

@@ -74,22 +74,25 @@ type Votes = HashMap<(String, String), Vec<Option<Grade>>>;
 /// nothing is left to learn.
 pub fn read(recipe: &LabelerRecipe, options: &Options) -> anyhow::Result<Lessons> {
     let data = &recipe.file.data;
-    let wanted = PairOptions { memory_bytes: options.memory, ..PairOptions::default() };
+    let told_by = |file: &Path, scale: &Scale| {
+        let wanted = data.columns.options_of(file, data.pairs.as_deref(), options.memory);
+        Told::read(file, scale, &wanted)
+    };
     let mut stood_in = Vec::new();
     let (mut learned, told) = match (&data.dataset, &data.pairs, &data.teacher_file) {
         (Some(name), _, file) => {
             let learned = collections::open(name, data.split.as_deref(), options.memory)?;
-            let told = file.as_ref().map(|file| Told::read(file, &learned.scale, &wanted)).transpose()?;
+            let told = file.as_ref().map(|file| told_by(file, &learned.scale)).transpose()?;
             (learned, told)
         }
         (None, Some(pairs), Some(file)) => {
-            let told = Told::read(file, &Scale::ssra(), &wanted)?;
+            let told = told_by(file, &Scale::ssra())?;
             let (learned, without) =
-                collections::of_taught_pairs(pairs, |pair| told.likeliest(pair), options)?;
+                collections::of_taught_pairs(pairs, &data.columns, |pair| told.likeliest(pair), options)?;
             stood_in = without;
             (learned, Some(told))
         }
-        (None, Some(pairs), None) => (collections::of_pairs(pairs, options)?, None),
+        (None, Some(pairs), None) => (collections::of_pairs(pairs, &data.columns, options)?, None),
         (None, None, _) => return Err(Usage::error("data: expected either dataset or pairs")),
     };
     let held_out = match &data.held_out {
@@ -255,7 +258,7 @@ fn votes(
     let ratings: &Ratings = match (&collection.ratings, &recipe.file.data.pairs) {
         (Some(ratings), _) => ratings,
         (None, Some(file)) => {
-            let wanted = PairOptions { memory_bytes: options.memory, ..PairOptions::default() };
+            let wanted = recipe.file.data.columns.options(options.memory);
             read = read_ratings(file, names, &wanted)?;
             &read
         }

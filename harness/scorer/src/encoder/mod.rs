@@ -53,6 +53,25 @@ impl Embeddings {
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.dimensions..][..self.dimensions]
     }
+
+    /// The first `dimensions` values of every vector, brought back to length 1: what Matryoshka training makes of use
+    /// (arXiv 2205.13147).
+    ///
+    /// # Panics
+    /// When there are not as many, or none is asked for.
+    pub fn prefixes(self, dimensions: usize) -> Self {
+        assert!((1..=self.dimensions).contains(&dimensions));
+        if dimensions == self.dimensions {
+            return self;
+        }
+        let mut values = Vec::with_capacity(self.rows() * dimensions);
+        for row in self.values.chunks_exact(self.dimensions) {
+            let start = values.len();
+            values.extend_from_slice(&row[..dimensions]);
+            normalize(&mut values[start..]);
+        }
+        Self { dimensions, values }
+    }
 }
 
 /// How a bundle is loaded.
