@@ -122,6 +122,9 @@ fn a_recipe_is_shown_complete_and_checked() {
     assert_eq!(digest("recipe.toml"), digest("shown.toml"));
     folder.write("wrong.toml", "[evaluation]\nmeasure = [\"nDCG@10\"]\n");
     folder.run("recipe check wrong.toml").refused(&["wrong.toml", "line 2", "measure"]);
+    // Every file is looked at, whatever the one before it was.
+    let both = folder.run("recipe check wrong.toml recipe.toml nowhere.toml");
+    both.refused(&["2 of 3 recipes", "wrong.toml", "line 2", "nowhere.toml"]);
     folder.write("broken.toml", "[evaluation\n");
     folder.run("recipe show broken.toml").refused(&["broken.toml", "line 1"]);
 }

@@ -196,6 +196,12 @@ fn labelled_pairs_rank_each_query_s_own_documents() {
     assert_eq!(answer["query_count"], 2);
     assert_eq!(answer["judged_in_top_10"], 1.0);
     assert_eq!(answer["measures"]["nDCG@10"], 1.0);
+    // Grades of 1 to 4 would make every document relevant, unnoticed.
+    folder
+        .write("from_1.csv", "query,document,human\nkitchen sink,a kitchen sink,4\nkitchen sink,a wall,1\n");
+    let said = |file: &str| folder.run(&format!("evaluate --pairs {file} --encoder embedded")).ok().stderr;
+    assert!(said("from_1.csv").contains("no grade below 1"));
+    assert!(!said("pairs.csv").contains("no grade below"));
 }
 
 #[test]

@@ -80,6 +80,16 @@ fn unknown(name: &str) -> anyhow::Error {
 pub fn of_pairs(file: &Path, columns: &PairColumns, options: &Options) -> anyhow::Result<Collection> {
     let read = pairs::read(file, &columns.options(options.memory))?;
     labelers::say_what_was_read(file, &read, options);
+    let lowest = read.pairs.iter().filter_map(|pair| pair.human).min().unwrap_or_default();
+    if lowest > 0 {
+        let file = file.display();
+        progress::say(
+            options,
+            format!(
+                "{file}: no grade below {lowest}: every graded document counts as relevant, as grades above 0 do"
+            ),
+        );
+    }
     let collection = of_read_pairs(file, &read, |pair| pair.human)?;
     match collection.judgments.is_empty() {
         true => Err(Usage::error(format!("{}: no pair has a human grade", file.display()))),

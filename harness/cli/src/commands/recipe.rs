@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Finished, judged, simulate, synthesize};
 use crate::arguments::DEFAULT_SEED;
+use crate::exit::Usage;
 use crate::recipe::{RecipeFile, SAMPLE, TrainingFile, read_text};
 use crate::report::{Cell, Report, Table};
 
@@ -48,11 +49,23 @@ fn show(path: Option<&PathBuf>) -> anyhow::Result<Finished> {
 
 fn check(paths: &[PathBuf]) -> anyhow::Result<Finished> {
     let mut table = Table::new(["recipe", "digest"]);
+    let mut refused = Vec::new();
     for path in paths {
-        let digest = completed(path)?.digest;
-        table.push(vec![Cell::text(path.display().to_string()), Cell::text(digest)]);
+        match completed(path) {
+            Ok(Completed { digest, .. }) => {
+                table.push(vec![Cell::text(path.display().to_string()), Cell::text(digest)]);
+            }
+            Err(error) => refused.push(error),
+        }
     }
-    Ok(Report::of_rows(table).into())
+    match refused.len() {
+        0 => Ok(Report::of_rows(table).into()),
+        1 => Err(refused.remove(0)),
+        several => {
+            let said: String = refused.iter().map(|error| format!("\n  {error:#}")).collect();
+            Err(Usage::error(format!("{several} of {} recipes cannot be run:{said}", paths.len())))
+        }
+    }
 }
 
 /// A recipe with every default written out.
