@@ -20,6 +20,7 @@ pub mod pooling;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod quantize;
 pub mod template;
+mod tokenizer_file;
 pub mod tokens;
 pub mod weights;
 

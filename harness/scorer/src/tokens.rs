@@ -1,4 +1,4 @@
-//! Text -> token ids: the only home of the `tokenizers` crate.
+//! Text -> token ids, by the `tokenizers` crate.
 //!
 //! Uncased BERT tokenizers get a fast path for ASCII texts, which are nearly all texts of the English collections: the
 //! general library keeps, for every character, where it came from, and none of that is needed here. The fast path gives
@@ -8,10 +8,11 @@
 use kernels::encoder::Sequence;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer, TruncationParams};
 
 use crate::bundle::{Bundle, TOKENIZER};
 use crate::error::{Result, ScorerError};
+use crate::tokenizer_file::{self, refused};
 
 /// A tokenizer with its limit.
 pub struct Tokens {
@@ -27,14 +28,21 @@ impl Tokens {
     /// and nothing is ever padded.
     ///
     /// # Errors
-    /// `MissingFile`, `Tokenizer` when the library refuses the file, `BadConfig` when it is not JSON.
+    /// `MissingFile`, `Tokenizer` when the library refuses the file, `BadConfig` when it is not JSON or contradicts
+    /// itself, `BadArgument` for a limit that has no room for the special tokens.
     pub fn from_bundle(bundle: &Bundle, special: bool, max_tokens: Option<usize>) -> Result<Self> {
-        let bytes = bundle.require(TOKENIZER)?;
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(refused)?;
+        let (mut tokenizer, settings) = tokenizer_file::read(bundle.require(TOKENIZER)?)?;
+        if !special {
+            tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+        }
+        let added = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if let Some(limit) = max_tokens.filter(|&limit| limit < added) {
+            return Err(ScorerError::BadArgument(format!(
+                "max_tokens {limit}, of which the tokenizer adds {added}: expected {added} or more"
+            )));
+        }
         let limit = max_tokens.map(|max_length| TruncationParams { max_length, ..Default::default() });
         tokenizer.with_padding(None).with_truncation(limit).map_err(refused)?;
-        let settings: Value = serde_json::from_slice(bytes)
-            .map_err(|error| ScorerError::BadConfig { file: TOKENIZER.into(), reason: error.to_string() })?;
         let fast = AsciiWordPiece::for_tokenizer(&settings, &tokenizer, special);
         Ok(Self { tokenizer, fast, special, max_tokens })
     }
@@ -181,10 +189,6 @@ pub fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize)
     }
     let shorter = first.min(second).min(room / 2);
     if first > second { (room - shorter, shorter) } else { (shorter, room - shorter) }
-}
-
-fn refused(error: impl std::fmt::Display) -> ScorerError {
-    ScorerError::Tokenizer { file: TOKENIZER.into(), reason: error.to_string() }
 }
 
 /// BertNormalizer, BertPreTokenizer, WordPiece and the `[CLS] $A [SEP]` template, for ASCII.

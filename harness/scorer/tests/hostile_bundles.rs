@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::prelude::*;
+use scorer::tokens::Tokens;
 use scorer::{Bundle, EncoderOptions, Role, ScorerError, load_encoder};
 use serde_json::{Value, json};
 
@@ -179,6 +180,204 @@ fn forged_containers_are_refused() {
         let error = Bundle::from_bytes(&forged(&entry(name, offset, length), b"{}")).unwrap_err();
         assert!(matches!(error, ScorerError::BadContainer { .. }), "{name} {offset} {length}: {error}");
     }
+}
+
+/// A tokenizer over characters that first maps them by `map`, as SentencePiece's files do.
+fn with_character_map(map: &[u8]) -> Value {
+    json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Precompiled", "precompiled_charsmap": base64::encode(map) },
+            { "type": "Replace", "pattern": { "Regex": " {2,}" }, "content": " " },
+        ]},
+        "pre_tokenizer": { "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true },
+        "post_processor": { "type": "TemplateProcessing",
+            "single": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "SpecialToken": { "id": "</s>", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "special_tokens": { "</s>": { "id": "</s>", "ids": [1], "tokens": ["</s>"] } },
+        },
+        "decoder": { "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true },
+        "model": { "type": "Unigram", "unk_id": 0, "byte_fallback": false,
+            "vocab": [["<unk>", 0.0], ["</s>", 0.0], ["▁", -1.0], ["a", -2.0], ["b", -2.5], ["ab", -3.0]] },
+    })
+}
+
+/// The map that makes `b` of `A`, and of nothing else anything: a trie of one block.
+fn character_map() -> Vec<u8> {
+    let mut trie = [0u32; 256];
+    trie[0] = 1 << 10; // The root's children lie around unit 1,
+    trie[1 ^ 65] = 65 | 1 << 8 | 2 << 10; // `A` among them, after which a walk is at 1 ^ 65 ^ 2 and may end,
+    trie[1 ^ 65 ^ 2] = 1 << 31 | 2; // with the text at place 2.
+    let texts = "x\0b\0";
+    let bytes = (4 * trie.len() as u32).to_le_bytes();
+    bytes.into_iter().chain(trie.into_iter().flat_map(u32::to_le_bytes)).chain(texts.bytes()).collect()
+}
+
+/// The ids of some texts, if the file is accepted.
+fn try_tokenizer(settings: &Value) -> Result<Vec<Vec<u32>>, ScorerError> {
+    let mut files = tiny_files();
+    files.insert("tokenizer.json".into(), serde_json::to_vec(settings).unwrap());
+    let bundle = Bundle::from_files(files)?;
+    let mut ids = Vec::new();
+    for special in [true, false] {
+        let tokens = Tokens::from_bundle(&bundle, special, Some(16))?;
+        for text in ["A b", "", "a cat, unhappy [SEP]", "日本 über\u{0}"] {
+            ids.push(tokens.encode(text)?);
+        }
+    }
+    Ok(ids)
+}
+
+#[test]
+fn a_character_map_is_followed_or_refused() {
+    let sound = character_map();
+    assert_eq!(try_tokenizer(&with_character_map(&sound)).unwrap()[0], [2, 4, 2, 4, 1]);
+    let refused = |map: &[u8]| {
+        let error = try_tokenizer(&with_character_map(map)).unwrap_err().to_string();
+        assert!(error.contains("precompiled_charsmap: expected a character map"), "{error}");
+    };
+    refused(b"");
+    refused(&[0; 4]);
+    refused(&sound[..1000]);
+    let put = |unit: usize, value: u32| {
+        let mut map = sound.clone();
+        map[4 + 4 * unit..][..4].copy_from_slice(&value.to_le_bytes());
+        map
+    };
+    refused(&put(0, 256 << 10)); // Children beyond the trie,
+    refused(&put(1 ^ 65, 65 | 1 << 8 | 300 << 10)); // an end beyond it,
+    refused(&put(1 ^ 65 ^ 2, 1 << 31 | 5)); // a text beyond the texts.
+    let mut settings = with_character_map(&sound);
+    settings["normalizer"]["normalizers"][0]["precompiled_charsmap"] = Value::Null;
+    assert!(try_tokenizer(&settings).is_err());
+}
+
+#[test]
+fn a_template_names_tokens_that_there_are() {
+    let original: Value = serde_json::from_slice(&tiny_files()["tokenizer.json"]).unwrap();
+    let refused = |pointer: &str, value: Value, expected: &str| {
+        let mut settings = original.clone();
+        *settings.pointer_mut(pointer).unwrap() = value;
+        let error = try_tokenizer(&settings).unwrap_err().to_string();
+        assert_eq!(error, format!("tokenizer.json: post_processor{expected}"), "{pointer}");
+    };
+    let unknown = r#": the special token "[BOS]" is not in special_tokens"#;
+    refused("/post_processor/single/0/SpecialToken/id", json!("[BOS]"), unknown);
+    refused("/post_processor/pair/0/SpecialToken/id", json!("[BOS]"), unknown);
+    refused(
+        "/post_processor/special_tokens",
+        json!({ "[CLS]": original["post_processor"]["special_tokens"]["[CLS]"] }),
+        r#": the special token "[SEP]" is not in special_tokens"#,
+    );
+    let alone = ".single: expected the text A in it, and no B";
+    refused("/post_processor/single/1/Sequence/id", json!("B"), alone);
+    refused("/post_processor/single", json!([]), alone);
+}
+
+#[test]
+fn merges_make_tokens_and_always_the_same() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/language_model/qwen2/tokenizer.json");
+    let original: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let with = |key: &str, value: Value| {
+        let mut settings = original.clone();
+        settings["model"][key] = value;
+        try_tokenizer(&settings).unwrap_err().to_string()
+    };
+    let prefix = with("continuing_subword_prefix", json!("##"));
+    assert!(
+        prefix.starts_with("tokenizer.json: model.merges: [") && prefix.contains(", entry 0, makes no token"),
+        "{prefix}"
+    );
+    let long = "a".repeat(1000);
+    let error = with("merges", json!([[long, "b"]]));
+    assert!(error.ends_with(r#""b"], entry 0, makes no token of the vocabulary"#), "{error}");
+    assert!(with("merges", json!([format!("{long} b")])).contains("makes no token"));
+    assert!(with("dropout", json!(0.1)).contains("dropout"));
+}
+
+#[test]
+fn a_limit_has_room_for_the_special_tokens() {
+    let bundle = Bundle::from_files(tiny_files()).unwrap();
+    let error = Tokens::from_bundle(&bundle, true, Some(1)).err().unwrap();
+    assert_eq!(error.to_string(), "max_tokens 1, of which the tokenizer adds 2: expected 2 or more");
+    assert_eq!(Tokens::from_bundle(&bundle, false, Some(1)).unwrap().encode("a cat").unwrap().len(), 1);
+}
+
+/// Every place in a JSON value, of long lists and maps the first five and the last.
+fn places(value: &Value, pointer: &str, found: &mut Vec<String>) {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Array(values) => {
+            values.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect()
+        }
+        Value::Object(values) => values.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        _ => Vec::new(),
+    };
+    let last = inner.len().saturating_sub(1);
+    for (_, (key, value)) in inner.into_iter().enumerate().filter(|(at, _)| *at < 5 || *at == last) {
+        let pointer = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+        found.push(pointer.clone());
+        places(value, &pointer, found);
+    }
+}
+
+/// The value with the place taken out.
+fn without(value: &Value, pointer: &str) -> Value {
+    let mut value = value.clone();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match value.pointer_mut(parent).unwrap() {
+        Value::Object(values) => drop(values.remove(&key.replace("~1", "/").replace("~0", "~"))),
+        Value::Array(values) => drop(values.remove(key.parse().unwrap())),
+        _ => unreachable!(),
+    }
+    value
+}
+
+#[test]
+fn tokenizers_with_any_value_changed_never_panic() {
+    let fixture = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        serde_json::from_slice(&std::fs::read(path.join("tokenizer.json")).unwrap()).unwrap()
+    };
+    let others = [
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(7),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(""),
+        json!("["),
+        json!("x"),
+        json!("ab"),
+        json!("▁"),
+        json!("##"),
+        json!("B"),
+        json!([]),
+        json!({}),
+    ];
+    let mut accepted = 0;
+    for original in
+        [fixture("tiny_bert"), fixture("language_model/qwen2"), with_character_map(&character_map())]
+    {
+        try_tokenizer(&original).unwrap();
+        let mut found = Vec::new();
+        places(&original, "", &mut found);
+        for pointer in found {
+            accepted += usize::from(try_tokenizer(&without(&original, &pointer)).is_ok());
+            for other in &others {
+                let mut changed = original.clone();
+                *changed.pointer_mut(&pointer).unwrap() = other.clone();
+                accepted += usize::from(try_tokenizer(&changed).is_ok());
+            }
+        }
+    }
+    // Most changes are of no consequence or only give other ids.
+    assert!(accepted > 500, "{accepted}");
 }
 
 proptest! {

@@ -17,6 +17,7 @@ use tokenizers::Tokenizer;
 use super::Settings;
 use crate::bundle::TOKENIZER;
 use crate::error::{Result, ScorerError};
+use crate::tokenizer_file::refused;
 
 const START: &str = "<|im_start|>";
 const END: &str = "<|im_end|>";
@@ -33,18 +34,6 @@ pub(super) struct Chat {
     stops: Vec<u32>,
     system: Option<String>,
     thinking: bool,
-}
-
-/// A tokenizer from `tokenizer.json`.
-///
-/// # Errors
-/// `Tokenizer`, with the library's words.
-pub(super) fn tokenizer(bytes: &[u8]) -> Result<Tokenizer> {
-    Tokenizer::from_bytes(bytes).map_err(refused)
-}
-
-fn refused(error: tokenizers::Error) -> ScorerError {
-    ScorerError::Tokenizer { file: TOKENIZER.into(), reason: error.to_string() }
 }
 
 impl Chat {

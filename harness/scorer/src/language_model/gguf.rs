@@ -12,11 +12,12 @@ use candle_core::quantized::tokenizer::TokenizerFromGguf;
 use candle_transformers::models::{quantized_qwen2, quantized_qwen3};
 use tokenizers::Tokenizer;
 
-use super::chat::{self, Chat};
+use super::chat::Chat;
 use super::config::check_heads;
 use super::{LanguageModel, Network, Settings};
 use crate::bundle::TOKENIZER;
 use crate::error::{Result, ScorerError};
+use crate::tokenizer_file;
 
 const FILE: &str = "GGUF file";
 const F32: u32 = 0;
@@ -83,7 +84,7 @@ fn checked(content: &Content, architecture: &str) -> Result<usize> {
 
 fn chat(content: &Content, tokenizer: Option<&[u8]>, settings: &Settings) -> Result<Chat> {
     let tokenizer = match tokenizer {
-        Some(bytes) => chat::tokenizer(bytes)?,
+        Some(bytes) => tokenizer_file::read(bytes)?.0,
         None => Tokenizer::from_gguf(content).map_err(|error| ScorerError::Tokenizer {
             file: TOKENIZER.into(),
             reason: format!(

@@ -20,6 +20,7 @@ use candle_transformers::models::{quantized_qwen2, quantized_qwen3, qwen2, qwen3
 use self::chat::Chat;
 pub use self::sampling::Sampling;
 use crate::error::{Result, ScorerError};
+use crate::tokenizer_file;
 
 /// How many tokens of a prompt run through the network at a time.
 pub const PREFILL_TOKENS: usize = 256;
@@ -108,7 +109,7 @@ impl LanguageModel {
                 };
                 let mut stops = config.stops.clone();
                 stops.extend(config::stops_of(*generation_config)?);
-                let tokenizer = chat::tokenizer(tokenizer)?;
+                let tokenizer = tokenizer_file::read(tokenizer)?.0;
                 let chat = Chat::new(tokenizer, (name, template.as_deref()), stops, settings)?;
                 let (architecture, layers) = (config.architecture, config.layers);
                 Ok(Self { network, chat, architecture, layers, context_tokens: config.context_tokens })
