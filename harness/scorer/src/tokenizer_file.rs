@@ -51,8 +51,8 @@ fn check_templates(processor: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The parts of a merge, the second without the prefix of continuations, make a token: here, not one longer than all
-/// tokens; which one the library looks up.
+/// A merge makes a token of its two parts, of the second without the prefix of continuations. The library looks that token up,
+/// but takes it to be no longer than the longest one, and the prefix to be there. Dropout leaves merges out by chance.
 fn check_merges(model: &Value) -> Result<()> {
     if model["dropout"].as_f64().is_some_and(|dropout| dropout != 0.0) {
         let what = "model.dropout, by which a text has other tokens every time,".into();

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use scorer::tokens::Tokens;
-use scorer::{Bundle, EncoderOptions, Role, ScorerError, load_encoder};
+use scorer::{Bundle, EncoderOptions, Pair, Role, ScorerError, load_encoder, load_labeler};
 use serde_json::{Value, json};
 
 fn tiny_files() -> BTreeMap<String, Vec<u8>> {
@@ -334,12 +334,8 @@ fn without(value: &Value, pointer: &str) -> Value {
     value
 }
 
-#[test]
-fn tokenizers_with_any_value_changed_never_panic() {
-    let fixture = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-        serde_json::from_slice(&std::fs::read(path.join("tokenizer.json")).unwrap()).unwrap()
-    };
+/// The value with each of its places taken out, and with other values in it.
+fn each_change(original: &Value, mut act: impl FnMut(&Value)) {
     let others = [
         json!(null),
         json!(true),
@@ -360,24 +356,72 @@ fn tokenizers_with_any_value_changed_never_panic() {
         json!([]),
         json!({}),
     ];
+    let mut found = Vec::new();
+    places(original, "", &mut found);
+    for pointer in found {
+        act(&without(original, &pointer));
+        for other in &others {
+            let mut changed = original.clone();
+            *changed.pointer_mut(&pointer).unwrap() = other.clone();
+            act(&changed);
+        }
+    }
+}
+
+#[test]
+fn tokenizers_with_any_value_changed_never_panic() {
+    let fixture = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        serde_json::from_slice(&std::fs::read(path.join("tokenizer.json")).unwrap()).unwrap()
+    };
     let mut accepted = 0;
     for original in
         [fixture("tiny_bert"), fixture("language_model/qwen2"), with_character_map(&character_map())]
     {
         try_tokenizer(&original).unwrap();
-        let mut found = Vec::new();
-        places(&original, "", &mut found);
-        for pointer in found {
-            accepted += usize::from(try_tokenizer(&without(&original, &pointer)).is_ok());
-            for other in &others {
-                let mut changed = original.clone();
-                *changed.pointer_mut(&pointer).unwrap() = other.clone();
-                accepted += usize::from(try_tokenizer(&changed).is_ok());
-            }
-        }
+        each_change(&original, |changed| accepted += usize::from(try_tokenizer(changed).is_ok()));
     }
     // Most changes are of no consequence or only give other ids.
     assert!(accepted > 500, "{accepted}");
+}
+
+#[test]
+fn a_feature_of_tables_without_one_is_named() {
+    let mut files = tiny_files();
+    let head = scorer::embedded().unwrap().require("labeler.json").unwrap().to_vec();
+    files.insert("labeler.json".into(), head);
+    let bundle = Bundle::from_files(files).unwrap();
+    let error = load_labeler(&bundle, &EncoderOptions::default()).err().unwrap().to_string();
+    let expected = "labeler.json: the feature window_similarity without a static table is not supported";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn labelers_with_any_value_changed_never_panic() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_cross_encoder");
+    let names = ["config.json", "labeler.json", "tokenizer.json", "model.safetensors"];
+    let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap());
+    let cross_encoder: BTreeMap<_, _> = names.map(read).into();
+    let embedded = scorer::embedded().unwrap();
+    let names: Vec<String> = embedded.names().map(str::to_owned).collect();
+    let embedded: BTreeMap<_, _> =
+        names.into_iter().map(|name| (name.clone(), embedded.require(&name).unwrap().to_vec())).collect();
+    let label = |files: &BTreeMap<String, Vec<u8>>| -> Result<(), ScorerError> {
+        let labeler = load_labeler(&Bundle::from_files(files.clone())?, &EncoderOptions::default())?;
+        labeler.label(&[Pair { query: "a cat", document: "unhappy 日本" }]).map(|_| ())
+    };
+    let mut accepted = 0;
+    for original in [cross_encoder, embedded] {
+        label(&original).unwrap();
+        for name in original.keys().filter(|name| name.ends_with(".json") && *name != "tokenizer.json") {
+            each_change(&serde_json::from_slice(&original[name]).unwrap(), |changed| {
+                let mut files = original.clone();
+                files.insert(name.clone(), serde_json::to_vec(changed).unwrap());
+                accepted += usize::from(label(&files).is_ok());
+            });
+        }
+    }
+    assert!(accepted > 100, "{accepted}");
 }
 
 proptest! {

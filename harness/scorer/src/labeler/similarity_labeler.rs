@@ -63,7 +63,7 @@ impl EncoderLabeler {
         };
         let missing = head.features().iter().find(|feature| feature.needs_token_vectors());
         if let (Source::Other(_), Some(feature)) = (&source, missing) {
-            let what = format!("{}: the feature {} without a static table", LABELER, feature.name());
+            let what = format!("the feature {} without a static table", feature.name());
             return Err(ScorerError::Unsupported { file: LABELER.into(), what });
         }
         let mut hasher = blake3::Hasher::new();
