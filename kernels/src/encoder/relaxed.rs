@@ -397,8 +397,8 @@ unsafe fn add_pairs(codes: *const i8, groups: usize, weights: *const i8, sums: *
 unsafe fn widen(halves: v128, sums: *mut i32) {
     // SAFETY: by this function's contract.
     unsafe {
-        // `i32x4_extadd_pairwise_i16x8` in name, but V8 has the ones of its multiplication in memory and loads their address
-        // before each; these stay in a register.
+        // What `i32x4_extadd_pairwise_i16x8` gives, measured faster with ones of our own: V8 multiplies by ones for it too, and
+        // loads their address before each.
         let pairs = i32x4_dot_i16x8(halves, i16x8_splat(1));
         v128_store(sums.cast(), i32x4_add(v128_load(sums.cast()), pairs));
     }
