@@ -62,7 +62,30 @@ pub(super) trait Product: Copy + 'static {
     fn limits(_codes: &[i8], _inputs: usize) -> Vec<i32> {
         Vec::new()
     }
-    /// Lays [`Product::ROWS`] rows of codes, one after the other, out as a block, and fills in its notes.
+    /// Codes of a block's rows, with its notes, and what a code of each row is worth; `lines` is room for the rows. Codes that
+    /// fill up a last group may be any: their weights are zero.
+    #[inline(always)]
+    fn quantize_block(
+        rows: &[f32],
+        multipliers: &[f32],
+        scales: &mut [f32],
+        lines: &mut [Self::Code],
+        block: &mut [Self::Code],
+    ) {
+        simd::quantize_block::<Self>(rows, multipliers, scales, lines, block);
+    }
+    /// Sums of a tile of `P` registers to outputs, `columns` from row to row, of as many rows as there are `row_scales`.
+    #[inline(always)]
+    fn finish<const P: usize, const GELU: bool>(
+        sums: &[i32],
+        tile: Worth<'_>,
+        row_scales: &[f32],
+        outputs: &mut [f32],
+        columns: usize,
+    ) {
+        simd::finish_rows::<Self, P, GELU>(sums, tile, row_scales, outputs, columns);
+    }
+    /// Lays [`Product::ROWS`] rows of codes, one after the other, out as a block without notes.
     fn interleave(rows: &[Self::Code], block: &mut [Self::Code]) {
         let stride = rows.len() / Self::ROWS;
         for (row, codes) in rows.chunks_exact(stride).enumerate() {
@@ -103,6 +126,15 @@ pub(super) struct Tile<'a, D: Product> {
     /// From those of their first panel on.
     #[cfg_attr(not(any(test, feature = "relaxed-simd")), allow(dead_code))] // only relaxed.rs has some
     pub(super) limits: &'a [i32],
+}
+
+/// What the sums of a tile's outputs are worth.
+#[derive(Clone, Copy)]
+pub(super) struct Worth<'a> {
+    pub(super) scales: &'a [f32],
+    pub(super) bias: &'a [f32],
+    /// The outputs that there are; the others fill the tile up.
+    pub(super) used: usize,
 }
 
 /// Values that start on a cache line, so that no register straddles two.

@@ -9,14 +9,14 @@
 //! # Sums of a segment, in 16 bits
 //!
 //! Widening every pair to 32 bits would take as many multiplications as are saved. So pairs add up in 16 bits, over a
-//! *segment* of [`SEGMENT`] groups, modulo 2^16, from `-64 sum a` on. That is exact where the true sum fits, and it does where
+//! [`segment`] of groups, modulo 2^16, from `-64 sum a` on. That is exact where the true sum fits, and it does where
 //!
 //! ```text
 //! |sum a w| <= |a| |w| <= 32767        (Cauchy-Schwarz, over the inputs of a lane)
 //! ```
 //!
-//! The weights' norms are known when they are packed, the codes' when they are quantised, both exactly, as integers. Each
-//! block, panel and segment compares them, and goes pair by pair where the bound says nothing.
+//! The weights' norms are known when they are packed, exactly; the codes' when they are quantised, or rather a little more than
+//! these: see [`CUT`]. Each block, panel and segment compares them, and goes pair by pair where the bound says nothing.
 //!
 //! # Sums of all inputs, in 32 bits
 //!
@@ -26,14 +26,15 @@
 //! # A block of codes
 //!
 //! Four rows as [`super::packed`] has them; then, per row, `-64 sum a` over all inputs in 32 bits; then per segment `-64 sum a`
-//! over even and over odd pairs modulo 2^16, row after row, and the largest sum of squares of a lane of any row.
+//! over even and over odd pairs modulo 2^16, row after row, and what no lane's sum of squares is above.
 
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 use core::arch::wasm32::*;
 
 #[cfg(not(all(target_arch = "wasm32", feature = "relaxed-simd")))]
 use super::emulated::*;
-use super::packed::{Product, Tile};
+use super::packed::{Product, Tile, Worth};
+use super::{math, simd};
 
 /// The largest magnitude of a weight.
 pub(super) const MOST: i8 = super::SEVEN_BITS;
@@ -45,12 +46,27 @@ const GROUP: usize = 4;
 const ROWS: usize = 4;
 /// Outputs of a panel, in two registers.
 const PANEL: usize = 8;
-/// Groups of a segment: long enough that widening costs little, short enough that the bound holds for most codes (of MiniLM's
-/// with 7-bit weights, over documents of the sample, for 97 in 100 segments; of 16 groups, for 77).
-const SEGMENT: usize = 12;
+/// Groups of a segment: long enough that widening costs little, short enough that the bound holds for most. Of MiniLM's with
+/// 7-bit weights, over documents of the sample, it holds where there are 384 inputs for 99.9 in 100 segments of 8 groups, for
+/// 95 of 12 and 59 of 16; behind GELU, where most codes are small and there are 1,536, for 99.7 of 24 and 95 of 32.
+pub(super) const fn segment(inputs: usize) -> usize {
+    if inputs > MOST_INPUTS { LONG } else { SHORT }
+}
+const SHORT: usize = 10;
+const LONG: usize = 24;
+/// The most inputs of maps with short segments.
+const MOST_INPUTS: usize = 1024;
+const _: () =
+    assert!(MOST_INPUTS.is_multiple_of(GROUP), "inputs in whole groups have the segments of these inputs");
+/// Lowest bits that sums of squares of pairs are cut off by, so that a segment's sum fits in 16.
+const CUT: u32 = 4;
+const _: () = assert!(LONG * ((2 * 127 * 127) >> CUT) < 1 << 16);
 /// Bytes of what is noted about a block's rows, and about each segment of them.
 const ROW_NOTES: usize = 4 * ROWS;
 const SEGMENT_NOTES: usize = 4 * ROWS + 4;
+
+/// The places of the lowest bytes of four lanes.
+const LOWEST_BYTES: v128 = u8x16(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
 /// 8-bit codes by 7-bit weights, four products a lane.
 #[derive(Clone, Copy)]
@@ -83,7 +99,7 @@ impl Product for RelaxedQuads {
         limits(codes, inputs)
     }
     fn notes(inputs: usize) -> usize {
-        ROW_NOTES + inputs.div_ceil(GROUP * SEGMENT) * SEGMENT_NOTES
+        ROW_NOTES + inputs.div_ceil(GROUP * segment(inputs)) * SEGMENT_NOTES
     }
     #[inline(always)]
     unsafe fn load_sums(sums: *const i32) -> v128 {
@@ -112,8 +128,29 @@ impl Product for RelaxedQuads {
         unsafe { i32x4_relaxed_dot_i8x16_i7x16_add(codes, weights, sums) }
     }
     #[inline(always)]
-    fn interleave(rows: &[i8], block: &mut [i8]) {
-        interleave(rows, block);
+    fn quantize_block(
+        rows: &[f32],
+        multipliers: &[f32],
+        scales: &mut [f32],
+        _lines: &mut [i8],
+        block: &mut [i8],
+    ) {
+        quantize_block(rows, multipliers, scales, block);
+    }
+    #[inline(always)]
+    fn finish<const P: usize, const GELU: bool>(
+        sums: &[i32],
+        tile: Worth<'_>,
+        row_scales: &[f32],
+        outputs: &mut [f32],
+        columns: usize,
+    ) {
+        const { assert!(P * Self::LANES == PANEL) };
+        if tile.used == PANEL && !GELU {
+            finish(sums, tile, row_scales, outputs, columns);
+        } else {
+            simd::finish_rows::<Self, P, GELU>(sums, tile, row_scales, outputs, columns);
+        }
     }
     #[inline(always)]
     unsafe fn multiply_blocks<const P: usize, const R: usize>(
@@ -167,12 +204,13 @@ fn is_fused() -> bool {
 /// Per panel and segment, the largest sum of squares of a lane's codes under which no sum of products leaves 16 bits.
 pub(super) fn limits(codes: &[i8], inputs: usize) -> Vec<i32> {
     const MOST_SQUARED: i32 = (i16::MAX as i32) * (i16::MAX as i32);
-    let segments = inputs.div_ceil(GROUP * SEGMENT);
+    let of_segment = GROUP * segment(inputs);
+    let segments = inputs.div_ceil(of_segment);
     let mut limits = Vec::new();
     for panel in codes.chunks(PANEL * inputs) {
         let mut squares = vec![1; segments];
         for row in panel.chunks_exact(inputs) {
-            for (most, segment) in squares.iter_mut().zip(row.chunks(GROUP * SEGMENT)) {
+            for (most, segment) in squares.iter_mut().zip(row.chunks(of_segment)) {
                 let lane = |parity: usize| -> i32 {
                     let pairs = segment.chunks(2).skip(parity).step_by(2);
                     pairs.flatten().map(|&w| i32::from(w) * i32::from(w)).sum()
@@ -185,59 +223,139 @@ pub(super) fn limits(codes: &[i8], inputs: usize) -> Vec<i32> {
     limits
 }
 
-/// Lays rows out as a block, notes included.
+/// Codes of a block's rows, which go straight to their places, and the block's notes. Where there are fewer rows than a block
+/// has, and behind a row's last input, codes are zero.
 #[inline(always)]
-fn interleave(rows: &[i8], block: &mut [i8]) {
-    let groups = rows.len() / (ROWS * GROUP);
-    let (codes, notes) = block.split_at_mut(rows.len());
-    let (quads, to) = (rows.as_chunks::<GROUP>().0, codes.as_chunks_mut::<GROUP>().0);
-    for (group, to) in to.chunks_exact_mut(ROWS).enumerate() {
-        for (row, to) in to.iter_mut().enumerate() {
-            *to = quads[row * groups + group];
+#[allow(unused_unsafe)] // safe where it is emulated
+fn quantize_block(rows: &[f32], multipliers: &[f32], scales: &mut [f32], block: &mut [i8]) {
+    let inputs = multipliers.len();
+    let groups = inputs.div_ceil(GROUP);
+    let codes = &mut block[..ROWS * GROUP * groups];
+    assert!(rows.len() <= ROWS * inputs);
+    if rows.len() < ROWS * inputs || !inputs.is_multiple_of(GROUP) {
+        codes.fill(0);
+    }
+    for (place, (row, row_scale)) in rows.chunks_exact(inputs).zip(scales).enumerate() {
+        let (inverse, scale) = math::scales(largest_scaled(row, multipliers), math::CODE_LIMIT);
+        *row_scale = scale;
+        let (rest, rest_by) = (row.as_chunks::<GROUP>().1, multipliers.as_chunks::<GROUP>().1);
+        // Engines make a constant anew wherever it is used: these stay in registers.
+        let (round, lowest) = core::hint::black_box((f32x4_splat(math::ROUND), LOWEST_BYTES));
+        let inverses = f32x4_splat(inverse);
+        // SAFETY: a row and the multipliers have as many inputs, and the block room for four codes of every group and row.
+        unsafe {
+            let (mut from, mut by) = (row.as_ptr(), multipliers.as_ptr());
+            let mut to = codes.as_mut_ptr().add(place * GROUP);
+            for _ in 0..inputs / GROUP {
+                let scaled = f32x4_mul(v128_load(from.cast()), v128_load(by.cast()));
+                // The lowest byte is the code's: see `math::round`.
+                let rounded = f32x4_add(f32x4_mul(scaled, inverses), round);
+                v128_store32_lane::<0>(i8x16_relaxed_swizzle(rounded, lowest), to.cast());
+                (from, by, to) = (from.add(GROUP), by.add(GROUP), to.add(ROWS * GROUP));
+            }
+            for (lane, (x, by)) in rest.iter().zip(rest_by).enumerate() {
+                to.add(lane).write(math::round(x * by * inverse) as i8);
+            }
         }
     }
-    let (row_notes, segment_notes) = notes.split_at_mut(ROW_NOTES);
-    let mut totals = [0i32; ROWS];
-    let segments = codes.chunks(ROWS * GROUP * SEGMENT).zip(segment_notes.chunks_exact_mut(SEGMENT_NOTES));
-    for (codes, notes) in segments {
-        let (sums, squares) = sums_of_lanes(codes.as_chunks::<{ ROWS * GROUP }>().0);
-        let (starts, most) = notes.split_at_mut(2 * 2 * ROWS);
-        for (to, sum) in starts.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
-            *to = ((-i32::from(RAISED) * sum) as i16).to_le_bytes().map(|byte| byte as i8);
-        }
-        let largest = squares.into_iter().fold(0, i32::max);
-        most.copy_from_slice(&largest.to_le_bytes().map(|byte| byte as i8));
-        for (total, lanes) in totals.iter_mut().zip(sums.as_chunks::<2>().0) {
-            *total -= i32::from(RAISED) * (lanes[0] + lanes[1]);
+    take_notes(block, inputs);
+}
+
+/// The largest magnitude of a row after its multipliers.
+#[inline(always)]
+#[allow(unused_unsafe)] // safe where it is emulated
+fn largest_scaled(row: &[f32], multipliers: &[f32]) -> f32 {
+    let (quads, rest) = row.as_chunks::<8>();
+    let (quads_by, rest_by) = multipliers.as_chunks::<8>();
+    let (mut most, mut more) = (f32x4_splat(0.0), f32x4_splat(0.0));
+    for (x, by) in quads.iter().zip(quads_by) {
+        // SAFETY: eight values each.
+        unsafe {
+            let half = |at: usize| {
+                f32x4_abs(f32x4_mul(
+                    v128_load(x.as_ptr().add(at).cast()),
+                    v128_load(by.as_ptr().add(at).cast()),
+                ))
+            };
+            most = f32x4_pmax(most, half(0));
+            more = f32x4_pmax(more, half(4));
         }
     }
-    for (to, total) in row_notes.as_chunks_mut::<4>().0.iter_mut().zip(totals) {
-        *to = total.to_le_bytes().map(|byte| byte as i8);
+    let mut lanes = [0.0f32; 4];
+    // SAFETY: there is room for four values.
+    unsafe { v128_store(lanes.as_mut_ptr().cast(), f32x4_pmax(most, more)) };
+    let rest = rest.iter().zip(rest_by).fold(0.0, |most, (x, by)| math::larger(most, (x * by).abs()));
+    lanes.into_iter().fold(rest, math::larger)
+}
+
+/// [`Product::finish`] for a whole panel.
+#[inline(always)]
+#[allow(unused_unsafe)] // safe where it is emulated
+fn finish(sums: &[i32], tile: Worth<'_>, row_scales: &[f32], outputs: &mut [f32], columns: usize) {
+    let (rows, Worth { scales, bias, .. }) = (row_scales.len(), tile);
+    assert!(sums.len() >= rows * PANEL && outputs.len() + columns >= rows * columns + PANEL);
+    assert!(scales.len() >= PANEL && bias.len() >= PANEL);
+    // SAFETY: there are as many values, as was just seen.
+    unsafe {
+        let both = |from: &[f32]| [v128_load(from.as_ptr().cast()), v128_load(from.as_ptr().add(4).cast())];
+        let (scales, bias) = (both(scales), both(bias));
+        let (mut sums, mut outputs) = (sums.as_ptr(), outputs.as_mut_ptr());
+        for row_scale in row_scales {
+            let row_scale = f32x4_splat(*row_scale);
+            for half in 0..2 {
+                // The order is that of `math::dequantize`.
+                let scaled =
+                    f32x4_mul(f32x4_convert_i32x4(v128_load(sums.add(4 * half).cast())), scales[half]);
+                v128_store(outputs.add(4 * half).cast(), f32x4_add(f32x4_mul(scaled, row_scale), bias[half]));
+            }
+            (sums, outputs) = (sums.add(PANEL), outputs.wrapping_add(columns));
+        }
     }
 }
 
-/// Sums of codes and of their squares over groups of a block: per row, those of even pairs and those of odd ones.
+/// Fills in the notes of a block.
 #[inline(always)]
-fn sums_of_lanes(groups: &[[i8; ROWS * GROUP]]) -> ([i32; 2 * ROWS], [i32; 2 * ROWS]) {
-    let (mut sums, mut squares) = ([0; 2 * ROWS], [0; 2 * ROWS]);
-    let zero = i32x4_splat(0);
-    let (ones, mut totals) = (i16x8_splat(1), [zero; 4]);
-    // SAFETY: a group has sixteen codes, an array room for eight sums.
-    unsafe {
-        for group in groups {
-            let codes = v128_load(group.as_ptr().cast());
-            let (first, last) = (i16x8_extend_low_i8x16(codes), i16x8_extend_high_i8x16(codes));
-            totals[0] = i32x4_add(totals[0], i32x4_dot_i16x8(first, ones));
-            totals[1] = i32x4_add(totals[1], i32x4_dot_i16x8(last, ones));
-            totals[2] = i32x4_add(totals[2], i32x4_dot_i16x8(first, first));
-            totals[3] = i32x4_add(totals[3], i32x4_dot_i16x8(last, last));
+#[allow(unused_unsafe)] // safe where it is emulated
+pub(super) fn take_notes(block: &mut [i8], inputs: usize) {
+    let groups = inputs.div_ceil(GROUP);
+    let (codes, notes) = block.split_at_mut(ROWS * GROUP * groups);
+    let (row_notes, segment_notes) = notes.split_at_mut(ROW_NOTES);
+    let (raised, mut totals) = (i16x8_splat(-i16::from(RAISED)), i32x4_splat(0));
+    let segments =
+        codes.chunks(ROWS * GROUP * segment(inputs)).zip(segment_notes.chunks_exact_mut(SEGMENT_NOTES));
+    for (codes, notes) in segments {
+        let (sums, most) = sums_of_lanes(codes.as_chunks::<{ ROWS * GROUP }>().0);
+        totals = i32x4_add(totals, i32x4_dot_i16x8(sums, raised));
+        // SAFETY: a segment's notes have room for eight sums of 16 bits, and an integer.
+        unsafe {
+            v128_store(notes.as_mut_ptr().cast(), i16x8_mul(sums, raised));
+            notes.as_mut_ptr().add(2 * 2 * ROWS).cast::<i32>().write_unaligned(most);
         }
-        v128_store(sums.as_mut_ptr().cast(), totals[0]);
-        v128_store(sums.as_mut_ptr().add(4).cast(), totals[1]);
-        v128_store(squares.as_mut_ptr().cast(), totals[2]);
-        v128_store(squares.as_mut_ptr().add(4).cast(), totals[3]);
     }
-    (sums, squares)
+    // SAFETY: a block's notes have room for four sums.
+    unsafe { v128_store(row_notes.as_mut_ptr().cast(), totals) };
+}
+
+/// Of the groups of a segment: per row the sum of the codes of even pairs and that of odd ones, in 16 bits, and no less
+/// than the largest sum of squares of any of these.
+#[inline(always)]
+#[allow(unused_unsafe)] // safe where it is emulated
+fn sums_of_lanes(groups: &[[i8; ROWS * GROUP]]) -> (v128, i32) {
+    let (ones, mut sums, mut squares) = (i8x16_splat(1), i16x8_splat(0), i16x8_splat(0));
+    for group in groups {
+        // SAFETY: a group has sixteen codes; the instructions are there where this module is used.
+        unsafe {
+            let codes = v128_load(group.as_ptr().cast());
+            let sizes = i8x16_abs(codes);
+            sums = i16x8_add(sums, i16x8_relaxed_dot_i8x16_i7x16(codes, ones));
+            squares = i16x8_add(squares, u16x8_shr(i16x8_relaxed_dot_i8x16_i7x16(sizes, sizes), CUT));
+        }
+    }
+    let mut lanes = [0u16; 2 * ROWS];
+    // SAFETY: there is room for eight sums.
+    unsafe { v128_store(lanes.as_mut_ptr().cast(), squares) };
+    let largest = lanes.into_iter().fold(0, u16::max);
+    (sums, (i32::from(largest) << CUT) + (groups.len() as i32) * ((1 << CUT) - 1))
 }
 
 /// Products of a block with a panel, over all inputs in 32 bits.
@@ -301,8 +419,9 @@ unsafe fn segmented_block(
         }
         let mut notes = codes.add(groups * ROWS * GROUP + ROW_NOTES);
         let (mut codes, mut weights, mut limit, mut left) = (codes, weights, limits, groups);
+        let segment = segment(GROUP * groups);
         while left > 0 {
-            let count = left.min(SEGMENT);
+            let count = left.min(segment);
             let squares = notes.add(4 * ROWS).cast::<i32>().read_unaligned();
             if squares <= *limit {
                 add_segment(codes, notes, count, weights, sums, stride);

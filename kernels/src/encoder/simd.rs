@@ -10,7 +10,7 @@
 use super::math;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use super::packed::Portable;
-use super::packed::{Aligned, PackedLinear, Product, TILE, Tile, codes_of, line_of, place};
+use super::packed::{Aligned, PackedLinear, Product, TILE, Tile, Worth, codes_of, line_of, place};
 #[cfg(any(test, all(target_arch = "wasm32", feature = "relaxed-simd")))]
 use super::relaxed;
 use super::{Layer, Look, Map, Norm, Sequence, Shape, Weights};
@@ -499,16 +499,29 @@ fn quantize<D: Product>(
     let width = multipliers.len();
     let blocks = codes.chunks_exact_mut(codes_of::<D>(1, width));
     for ((rows, scales), block) in rows.chunks(D::ROWS * width).zip(scales.chunks_mut(D::ROWS)).zip(blocks) {
-        let mut rows = rows.chunks_exact(width).zip(scales);
-        write_block::<D>(block, lines, line_of::<D>(width), |codes| {
-            let Some((row, row_scale)) = rows.next() else { return };
-            let (inverse, scale) = math::scales(largest_scaled(row, multipliers), math::CODE_LIMIT);
-            for ((code, x), by) in codes.iter_mut().zip(row).zip(multipliers) {
-                *code = D::code(math::round(x * by * inverse));
-            }
-            *row_scale = scale;
-        });
+        D::quantize_block(rows, multipliers, scales, lines, block);
     }
+}
+
+/// [`Product::quantize_block`] by the functions of `math.rs`.
+#[inline(always)]
+pub(super) fn quantize_block<D: Product>(
+    rows: &[f32],
+    multipliers: &[f32],
+    scales: &mut [f32],
+    lines: &mut [D::Code],
+    block: &mut [D::Code],
+) {
+    let width = multipliers.len();
+    let mut rows = rows.chunks_exact(width).zip(scales);
+    write_block::<D>(block, lines, line_of::<D>(width), |codes| {
+        let Some((row, row_scale)) = rows.next() else { return };
+        let (inverse, scale) = math::scales(largest_scaled(row, multipliers), math::CODE_LIMIT);
+        for ((code, x), by) in codes.iter_mut().zip(row).zip(multipliers) {
+            *code = D::code(math::round(x * by * inverse));
+        }
+        *row_scale = scale;
+    });
 }
 
 /// Has `write` fill the rows of a block of codes, each of `length`, in turn: in their place where blocks are rows, else in
@@ -542,6 +555,7 @@ fn largest_scaled(row: &[f32], multipliers: &[f32]) -> f32 {
     let rest = rest.iter().zip(rest_by).fold(0.0, |most, (x, by)| math::larger(most, (x * by).abs()));
     lanes.into_iter().fold(rest, math::larger)
 }
+
 #[inline(always)]
 fn embed(weights: &Embeddings, sequence: Sequence<'_>, epsilon: f32, hidden: &mut [f32]) {
     let width = weights.norm.gain.len();
@@ -600,17 +614,9 @@ unsafe fn linear_body<D: Product, const P: usize, const R: usize, const GELU: bo
             let codes = &codes[codes_of::<D>(row, stride)..][..codes_of::<D>(count, stride)];
             // SAFETY: the instruction set is there; codes, panels and sums were just cut to size.
             unsafe { multiply_rows::<D, P, R>(codes, count, groups, outputs_of_tile, &mut sums.0, tile) };
-            let outputs = outputs[row * columns..].chunks_exact_mut(columns);
-            let rows = sums.0.chunks_exact(tile).zip(&row_scales[row..row + count]).zip(outputs);
-            for ((sums, row_scale), outputs) in rows {
-                let outputs = &mut outputs[first..first + used];
-                if D::ROWS == 1 && used == tile {
-                    let (sums, outputs) = (&sums[..P * D::LANES], &mut outputs[..P * D::LANES]);
-                    finish::<GELU, true>(sums, scales, *row_scale, bias, outputs);
-                } else {
-                    finish::<GELU, false>(sums, scales, *row_scale, bias, outputs);
-                }
-            }
+            let worth = Worth { scales, bias, used };
+            let outputs = &mut outputs[row * columns + first..];
+            D::finish::<P, GELU>(&sums.0, worth, &row_scales[row..row + count], outputs, columns);
         }
     }
 }
@@ -685,6 +691,28 @@ unsafe fn tiled_linear_body<D, const P: usize, const R: usize, const GELU: bool>
 #[repr(C, align(64))]
 struct TiledSums([i32; 2 * TILE_ROWS * TILE]);
 
+/// [`Product::finish`] by the functions of `math.rs`.
+#[inline(always)]
+pub(super) fn finish_rows<D: Product, const P: usize, const GELU: bool>(
+    sums: &[i32],
+    tile: Worth<'_>,
+    row_scales: &[f32],
+    outputs: &mut [f32],
+    columns: usize,
+) {
+    let Worth { scales, bias, used } = tile;
+    let rows = sums.chunks_exact(P * D::LANES).zip(row_scales).zip(outputs.chunks_mut(columns));
+    for ((sums, row_scale), outputs) in rows {
+        let outputs = &mut outputs[..used];
+        if D::ROWS == 1 && used == P * D::LANES {
+            let (sums, outputs) = (&sums[..P * D::LANES], &mut outputs[..P * D::LANES]);
+            finish::<GELU, true>(sums, scales, *row_scale, bias, outputs);
+        } else {
+            finish::<GELU, false>(sums, scales, *row_scale, bias, outputs);
+        }
+    }
+}
+
 /// Elements that [`finish`] takes at once where there are as many; divides every tile.
 const FINISHED: usize = 8;
 
@@ -726,12 +754,12 @@ fn finish<const GELU: bool, const WHOLE: bool>(
     }
 }
 
-/// GELU in place. Engines of WebAssembly make every constant anew wherever it is used, in three instructions: the
-/// coefficients come as values that the compiler does not know, which stay in registers or on the stack.
+/// GELU in place. Engines of WebAssembly make every constant anew wherever it is used, in three instructions: these come
+/// as values that the compiler does not know, which stay in registers or on the stack.
 #[inline(always)]
 fn gelu(outputs: &mut [f32]) {
-    let coefficients = std::hint::black_box(math::GELU);
-    outputs.iter_mut().for_each(|y| *y = math::gelu_by(&coefficients, *y));
+    let by = std::hint::black_box(math::GELU);
+    outputs.iter_mut().for_each(|y| *y = math::gelu_by(&by, *y));
 }
 
 /// `count` rows of a tile in whole blocks, or, where blocks are single rows, at most `R` in runs of the sizes that are
@@ -1098,13 +1126,15 @@ unsafe fn logits<M: Machine>(head: &mut Head, size: usize, count: usize, tokens:
 #[inline(always)]
 fn weigh<D: Product<Code = i16>>(head: &mut Head, scales: &[f32], value_scale: f32, tokens: usize) {
     let (padded, pairs) = (tokens.next_multiple_of(TILE), tokens.next_multiple_of(2));
+    // See `gelu`.
+    let by = std::hint::black_box(math::POWER);
     let rows = scales.iter().zip(head.logits.chunks_exact(padded));
     let mut rows = rows.zip(&mut head.weights);
     for block in head.probabilities.chunks_exact_mut(D::ROWS * pairs).take(scales.len().div_ceil(D::ROWS)) {
         write_block::<D>(block, &mut head.lines, pairs, |codes| {
             let Some(((scale, logits), weight)) = rows.next() else { return };
             codes[pairs - 1] = 0;
-            let total = probabilities(&logits[..tokens], *scale, &mut codes[..tokens]);
+            let total = probabilities(&logits[..tokens], *scale, &by, &mut codes[..tokens]);
             *weight = value_scale / total as f32;
         });
     }
@@ -1126,11 +1156,11 @@ fn largest_logit(logits: &[i32]) -> i32 {
 
 /// Softmax in codes; their sum.
 #[inline(always)]
-fn probabilities(logits: &[i32], scale: f32, codes: &mut [i16]) -> i32 {
+fn probabilities(logits: &[i32], scale: f32, by: &math::Power, codes: &mut [i16]) -> i32 {
     let largest = largest_logit(logits);
     let mut total = 0;
     for (code, logit) in codes.iter_mut().zip(logits) {
-        let probability = math::probability_code((logit - largest) as f32 * scale);
+        let probability = math::probability_code_by(by, (logit - largest) as f32 * scale);
         *code = probability as i16;
         total += probability;
     }

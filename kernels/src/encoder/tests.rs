@@ -185,7 +185,7 @@ fn relaxed_products_are_exact() {
     use packed::{Aligned, PackedLinear, Product, codes_of};
     use relaxed::RelaxedQuads as Quads;
     let (mut within, mut beyond) = (0, 0);
-    let inputs = if cfg!(miri) { vec![70] } else { vec![1, 4, 7, 47, 48, 49, 200, 384] };
+    let inputs = if cfg!(miri) { vec![70] } else { vec![1, 4, 7, 39, 40, 41, 200, 384, 1100] };
     for (inputs, (most, largest)) in inputs
         .iter()
         .flat_map(|&inputs| [(127, 63), (127, 3), (9, 63), (60, 30), (1, 1)].map(|sizes| (inputs, sizes)))
@@ -215,7 +215,8 @@ fn relaxed_products_are_exact() {
             for (to, row) in lines.chunks_exact_mut(line).zip(rows.chunks_exact(inputs)) {
                 to[..inputs].copy_from_slice(row);
             }
-            Quads::interleave(&lines, block);
+            Quads::interleave(&lines, &mut block[..4 * line]);
+            relaxed::take_notes(block, inputs);
         }
         for fused in [false, true] {
             if fused {
@@ -250,18 +251,64 @@ fn relaxed_products_are_exact() {
         }
         let squares = |codes: &[i8]| codes.iter().map(|&a| i32::from(a) * i32::from(a)).sum::<i32>();
         for limits in relaxed::limits(&weights, inputs).iter().take(1) {
-            let fits = codes.chunks_exact(inputs).all(|row| squares(&row[..inputs.min(48)]) <= *limits);
+            let fits = codes
+                .chunks_exact(inputs)
+                .all(|row| squares(&row[..inputs.min(4 * relaxed::segment(inputs))]) <= *limits);
             *(if fits { &mut within } else { &mut beyond }) += 1;
         }
     }
     assert!(cfg!(miri) || (within > 5 && beyond > 5), "{within} within 16 bits, {beyond} beyond");
 }
 
-/// The bound by hand: 48 weights of 63, 24 in a lane, bear codes whose squares sum to (32767 / (63 sqrt 24))^2.
+/// A block's codes lie where they belong and are what the definition says, for every remainder of inputs and of rows; what
+/// fills it up is zero; and no lane's squares are noted as less than they are.
+#[test]
+fn relaxed_codes_are_the_definitions() {
+    use packed::{Product, codes_of};
+    use relaxed::RelaxedQuads as Quads;
+    for inputs in [1, 3, 4, 7, 8, 13, 40, 41, 384] {
+        let multipliers: Vec<f32> = (0..inputs).map(|input| noise(5, input) + 1.5).collect();
+        for count in 1..=4 {
+            let mut rows: Vec<f32> = (0..count * inputs).map(|place| noise(6, place) * 7.0).collect();
+            rows[..inputs / 2].fill(0.0);
+            let mut block = vec![-77; codes_of::<Quads>(4, inputs)];
+            let mut scales = vec![-1.0; count];
+            Quads::quantize_block(&rows, &multipliers, &mut scales, &mut [], &mut block);
+            let code = |row: usize, input: usize| block[(input / 4 * 4 + row) * 4 + input % 4];
+            for (row, scale) in scales.iter().enumerate() {
+                let scaled: Vec<f32> =
+                    rows[row * inputs..].iter().zip(&multipliers).map(|(x, by)| x * by).collect();
+                let (inverse, expected) = math::scales(math::largest_magnitude(&scaled), math::CODE_LIMIT);
+                assert_eq!(*scale, expected, "{inputs} inputs, row {row} of {count}");
+                for (input, x) in scaled.iter().enumerate() {
+                    assert_eq!(
+                        i32::from(code(row, input)),
+                        math::round(x * inverse),
+                        "input {input} of {inputs}"
+                    );
+                }
+            }
+            let line = packed::line_of::<Quads>(inputs);
+            for (row, input) in (0..4).flat_map(|row| (0..line).map(move |input| (row, input))) {
+                assert!(row < count && input < inputs || code(row, input) == 0, "{row}, {input} of {inputs}");
+            }
+            let most = &block[4 * line + 16 + 16..][..4];
+            let most = i32::from_le_bytes([most[0], most[1], most[2], most[3]].map(|byte| byte as u8));
+            let first = inputs.min(4 * relaxed::segment(inputs));
+            for (row, pair) in (0..4).flat_map(|row| [(row, 0), (row, 2)]) {
+                let lane = (0..first).filter(|input| input % 4 / 2 * 2 == pair);
+                let squares: i32 = lane.map(|input| i32::from(code(row, input)).pow(2)).sum();
+                assert!(squares <= most, "{squares} are noted as {most}");
+            }
+        }
+    }
+}
+
+/// The bound by hand: 40 weights of 63, 20 in a lane, bear codes whose squares sum to (32767 / (63 sqrt 20))^2.
 #[test]
 fn limits_of_relaxed_sums() {
-    assert_eq!(relaxed::limits(&[63; 48], 48), [32767 * 32767 / (24 * 63 * 63)]);
-    assert_eq!(relaxed::limits(&[0; 49], 49), [32767 * 32767; 2]);
+    assert_eq!(relaxed::limits(&[63; 40], 40), [32767 * 32767 / (20 * 63 * 63)]);
+    assert_eq!(relaxed::limits(&[0; 41], 41), [32767 * 32767; 2]);
     // Lanes take pairs by turns: 1, 1, 3, 3 has squares of 2 and 18, and the second panel is its own.
     let mut rows = vec![0; 9 * 4];
     rows[..4].copy_from_slice(&[1, 1, 3, 3]);
