@@ -218,6 +218,7 @@ impl<D: Product> PackedLinear<D> {
     }
 
     /// What is multiplied with at once for the outputs from `first` on, `count` of them.
+    #[inline(always)]
     pub(super) fn tile(&self, first: usize, count: usize) -> Tile<'_, D> {
         let limits = self.limits.len() / self.outputs.div_ceil(D::PANEL);
         Tile {
@@ -245,11 +246,13 @@ pub(super) fn place<D: Product>(output: usize, input: usize, groups: usize) -> u
 }
 
 /// Room for the codes of that many rows, in whole blocks with their notes.
+#[inline(always)]
 pub(super) fn codes_of<D: Product>(rows: usize, inputs: usize) -> usize {
     rows.div_ceil(D::ROWS) * (line_of::<D>(inputs) * D::ROWS + D::notes(inputs))
 }
 
 /// Codes of a row in whole groups.
+#[inline(always)]
 pub(super) fn line_of<D: Product>(inputs: usize) -> usize {
     inputs.next_multiple_of(D::GROUP)
 }

@@ -413,33 +413,36 @@ unsafe fn segmented_block(
 ) {
     // SAFETY: the pointers stay within what this function's contract gives.
     unsafe {
-        for row in 0..ROWS {
-            v128_store(sums.add(row * stride).cast(), i32x4_splat(0));
-            v128_store(sums.add(row * stride + 4).cast(), i32x4_splat(0));
-        }
+        let segment = segment(GROUP * groups);
         let mut notes = codes.add(groups * ROWS * GROUP + ROW_NOTES);
         let (mut codes, mut weights, mut limit, mut left) = (codes, weights, limits, groups);
-        let segment = segment(GROUP * groups);
+        // Nothing lies at `sums` yet: the first segment writes there, the others add.
+        let mut first = true;
         while left > 0 {
             let count = left.min(segment);
             let squares = notes.add(4 * ROWS).cast::<i32>().read_unaligned();
             if squares <= *limit {
-                add_segment(codes, notes, count, weights, sums, stride);
+                if first {
+                    add_segment::<true>(codes, notes, count, weights, sums, stride);
+                } else {
+                    add_segment::<false>(codes, notes, count, weights, sums, stride);
+                }
             } else {
-                add_pairs(codes, count, weights, sums, stride);
+                add_pairs(codes, count, weights, sums, stride, first);
             }
+            first = false;
             (codes, weights) = (codes.add(count * ROWS * GROUP), weights.add(count * PANEL * GROUP));
             (notes, limit, left) = (notes.add(SEGMENT_NOTES), limit.add(1), left - count);
         }
     }
 }
 
-/// Adds the products of a segment within its bound: in 16 bits, widened at the end.
+/// Adds the products of a segment within its bound: in 16 bits, widened at the end. The `FIRST` segment's are what there is.
 ///
 /// # Safety
 /// As [`segmented_block`], of `groups` groups with the notes about them.
 #[inline(always)]
-unsafe fn add_segment(
+unsafe fn add_segment<const FIRST: bool>(
     codes: *const i8,
     notes: *const i8,
     groups: usize,
@@ -464,26 +467,35 @@ unsafe fn add_segment(
             (codes, weights) = (codes.add(ROWS * GROUP), weights.add(PANEL * GROUP));
         }
         for (row, totals) in totals.iter().enumerate() {
-            widen(totals[0], sums.add(row * stride));
-            widen(totals[1], sums.add(row * stride + 4));
+            widen::<FIRST>(totals[0], sums.add(row * stride));
+            widen::<FIRST>(totals[1], sums.add(row * stride + 4));
         }
     }
 }
 
-/// Adds the products of any segment, every pair widened. A function of its own, being rare: the loop around it is the better
-/// compiled.
+/// Adds the products of any segment, every pair widened; the `first` one's are what there is. A function of its own, being
+/// rare: the loop around it is the better compiled.
 ///
 /// # Safety
 /// As [`add_segment`], without notes.
 #[inline(never)]
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
-unsafe fn add_pairs(codes: *const i8, groups: usize, weights: *const i8, sums: *mut i32, stride: usize) {
+unsafe fn add_pairs(
+    codes: *const i8,
+    groups: usize,
+    weights: *const i8,
+    sums: *mut i32,
+    stride: usize,
+    first: bool,
+) {
     // SAFETY: the pointers stay within what this function's contract gives.
     unsafe {
         let mut totals = [[i32x4_splat(0); 2]; ROWS];
         for (row, totals) in totals.iter_mut().enumerate() {
             for (half, total) in totals.iter_mut().enumerate() {
-                *total = v128_load(sums.add(row * stride + 4 * half).cast());
+                if !first {
+                    *total = v128_load(sums.add(row * stride + 4 * half).cast());
+                }
             }
         }
         let (ones, raised) = (i16x8_splat(1), i8x16_splat(RAISED));
@@ -507,18 +519,18 @@ unsafe fn add_pairs(codes: *const i8, groups: usize, weights: *const i8, sums: *
     }
 }
 
-/// Adds pairs of 16-bit sums to four sums.
+/// Adds pairs of 16-bit sums to four sums, or makes these of them.
 ///
 /// # Safety
 /// There are four sums.
 #[inline(always)]
 #[allow(unused_unsafe)] // what is safe differs between the instructions and their emulation
-unsafe fn widen(halves: v128, sums: *mut i32) {
+unsafe fn widen<const FIRST: bool>(halves: v128, sums: *mut i32) {
     // SAFETY: by this function's contract.
     unsafe {
         // What `i32x4_extadd_pairwise_i16x8` gives, measured faster with ones of our own: V8 multiplies by ones for it too, and
         // loads their address before each.
         let pairs = i32x4_dot_i16x8(halves, i16x8_splat(1));
-        v128_store(sums.cast(), i32x4_add(v128_load(sums.cast()), pairs));
+        v128_store(sums.cast(), if FIRST { pairs } else { i32x4_add(v128_load(sums.cast()), pairs) });
     }
 }
