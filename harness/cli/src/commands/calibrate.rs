@@ -127,9 +127,8 @@ fn pairs(command: &Calibrate, options: &Options) -> anyhow::Result<(Vec<LabeledP
         progress::say(options, format!("{} pairs without a human grade are left out", judged - pairs.len()));
     }
     let scale = command.scale.map_or(scale, ScaleName::scale);
-    let is_known = |grade| scale.levels().iter().any(|level| level.grade == grade);
     for LabeledPair { query, document, human, .. } in &pairs {
-        if let Some(grade) = human.filter(|grade| !is_known(*grade)) {
+        if let Some(grade) = human.filter(|grade| !scale.contains(*grade)) {
             let of = command.pairs.as_ref().map_or(String::new(), |file| format!("{}: ", file.display()));
             let (name, pair) = (scale.name(), format!("query {query}, document {document}"));
             return Err(Usage::error(format!("{of}{pair}: the grade {grade} is not on the scale {name}")));
