@@ -4,7 +4,7 @@
 //! without padding, so a text's vector cannot depend on its neighbours' lengths. Natively the batches run in parallel on
 //! rayon's threads.
 
-use kernels::encoder::Sequence;
+use kernels::encoder::{self, Sequence, float};
 use serde::Deserialize;
 
 use crate::bundle::{Bundle, CONFIG, MODULES, SENTENCE_BERT, WEIGHTS};
@@ -30,9 +30,6 @@ pub struct DualEncoder {
     digest: String,
 }
 
-/// Goes up whenever `kernels::encoder::float` changes a bit; 1 is its first, after candle's floats.
-const FLOATS: u32 = 1;
-
 /// A transformer of either kind.
 pub(crate) enum Transformer {
     Float(Bert),
@@ -55,15 +52,14 @@ impl Transformer {
         }
     }
 
-    /// The digest of a bundle as that of its vectors. What was computed and kept by other sums of floats is not taken for
-    /// ours, nor the other way round.
+    /// The digest of a bundle as that of its vectors. What was computed and kept by other sums is not taken for ours, nor the
+    /// other way round.
     pub(crate) fn digest(&self, bundle: String) -> String {
-        match self {
-            Self::Float(_) => {
-                blake3::hash(format!("{bundle}:floats={FLOATS}").as_bytes()).to_hex().to_string()
-            }
-            Self::Quantized(_) => bundle,
-        }
+        let sums = match self {
+            Self::Float(_) => format!("floats={}", float::BITS),
+            Self::Quantized(_) => format!("codes={}", encoder::BITS),
+        };
+        blake3::hash(format!("{bundle}:{sums}").as_bytes()).to_hex().to_string()
     }
 
     /// Token vectors, `sum of lengths x hidden_size`, of sequences that may be pairs.

@@ -31,6 +31,11 @@ impl Tokens {
     /// `MissingFile`, `Tokenizer` when the library refuses the file, `BadConfig` when it is not JSON or contradicts
     /// itself, `BadArgument` for a limit that has no room for the special tokens.
     pub fn from_bundle(bundle: &Bundle, special: bool, max_tokens: Option<usize>) -> Result<Self> {
+        Ok(Self::with_settings(bundle, special, max_tokens)?.0)
+    }
+
+    /// [`Tokens::from_bundle`], and the file that they were read from.
+    fn with_settings(bundle: &Bundle, special: bool, max_tokens: Option<usize>) -> Result<(Self, Value)> {
         let (mut tokenizer, settings) = tokenizer_file::read(bundle.require(TOKENIZER)?)?;
         if !special {
             tokenizer.with_post_processor(None::<PostProcessorWrapper>);
@@ -44,7 +49,7 @@ impl Tokens {
         let limit = max_tokens.map(|max_length| TruncationParams { max_length, ..Default::default() });
         tokenizer.with_padding(None).with_truncation(limit).map_err(refused)?;
         let fast = AsciiWordPiece::for_tokenizer(&settings, &tokenizer, special);
-        Ok(Self { tokenizer, fast, special, max_tokens })
+        Ok((Self { tokenizer, fast, special, max_tokens }, settings))
     }
 
     /// Entries of the vocabulary, one more than the largest id.
@@ -146,9 +151,7 @@ impl PairTokens {
             )));
         }
         let room = max_tokens - PAIR_FRAME;
-        let tokens = Tokens::from_bundle(bundle, false, Some(room))?;
-        let settings: Value = serde_json::from_slice(bundle.require(TOKENIZER)?)
-            .map_err(|error| ScorerError::BadConfig { file: TOKENIZER.into(), reason: error.to_string() })?;
+        let (tokens, settings) = Tokens::with_settings(bundle, false, Some(room))?;
         let frame = frame(&settings, &tokens.tokenizer).filter(|&frame| joins_as_bert(&settings, frame));
         let (first, separator) = frame.ok_or_else(|| {
             let what = "a post_processor that does not write pairs as [CLS] A [SEP] B [SEP]".into();

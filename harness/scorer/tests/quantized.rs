@@ -221,6 +221,8 @@ fn the_same_texts_give_the_same_bundle() {
     }
     let other = quantize(&tiny(), &[], WeightBits::Eight, "", &mut |_, _| {}).unwrap();
     assert_ne!(other.digest(), bundle.digest(), "evening out changes the weights");
+    let encoder = loaded(&bundle, Instructions::default(), 1);
+    assert_ne!(encoder.digest(), bundle.digest(), "vectors kept from other sums of codes are not ours");
 }
 
 #[test]

@@ -49,6 +49,9 @@ mod tests;
 use crate::device::{Device, InstructionSet, Unavailable};
 use crate::error::{Error, Result};
 
+/// Goes up whenever the same weights and ids get other bits than before, so that what was computed earlier and kept is told from
+/// what is computed now.
+pub const BITS: u32 = 1;
 /// Tokens of a text: `512 x 4095 x 1023 < 2^31`.
 pub const MAX_POSITIONS: usize = 512;
 /// Elements of a head: two logits differ by at most `2 x 256 x 2047^2 < 2^31`.

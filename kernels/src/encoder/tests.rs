@@ -316,6 +316,22 @@ fn limits_of_relaxed_sums() {
     assert_eq!(relaxed::limits(&rows, 4), [32767 * 32767 / 18, 32767 * 32767 / 25]);
 }
 
+/// The bits of one text, as a number that was noted down with [`BITS`]: vectors that are kept on disk are told apart by that.
+#[test]
+fn other_bits_have_another_number() {
+    let text = ids(7, 40);
+    let vectors =
+        Encoder::on(weights_of(shape(48, 3, 96), 2, SEVEN_BITS), None).unwrap().forward(&[&text]).unwrap();
+    let number = bits(&vectors)
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |sum, &bits| (sum ^ u64::from(bits)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(
+        (BITS, number),
+        (1, 16_819_562_590_550_893_460),
+        "raise BITS, and note the number that is found"
+    );
+}
+
 /// The same transformer in f64 with the same weights and nothing quantised.
 mod twin {
     use super::super::*;

@@ -35,6 +35,8 @@ use super::{check_sequences, finite, in_range};
 use crate::device::{Device, InstructionSet, Unavailable};
 use crate::error::{Error, Result};
 
+/// As [`super::BITS`], of the encoder in floats. 1 is its first, after candle's.
+pub const BITS: u32 = 1;
 /// No size of an encoder may exceed this: it keeps products of sizes far from overflow.
 pub const MAX_SIZE: usize = 1 << 24;
 

@@ -168,6 +168,24 @@ fn sums_run_from_first_to_last() {
     }
 }
 
+/// The bits of one text, as a number that was noted down with [`BITS`]: vectors that are kept on disk are told apart by that.
+#[test]
+fn other_bits_have_another_number() {
+    let text = ids(7, 40);
+    let vectors = Encoder::on(weights(shape(48, 3, 96), 2), None)
+        .unwrap()
+        .forward_sequences(&[Sequence::single(&text)])
+        .unwrap();
+    let number = bits(&vectors)
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |sum, &bits| (sum ^ u64::from(bits)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(
+        (BITS, number),
+        (1, 11_787_350_371_196_037_032),
+        "raise BITS, and note the number that is found"
+    );
+}
+
 /// The same transformer in f64 with the same weights.
 mod twin {
     use super::super::*;
