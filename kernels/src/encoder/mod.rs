@@ -37,11 +37,21 @@
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod emulated;
 pub mod float;
+#[cfg(target_arch = "x86_64")]
+pub mod limit;
+#[cfg(target_arch = "x86_64")]
+mod maddubs;
 mod math;
 mod packed;
 #[cfg(any(all(test, not(target_arch = "wasm32")), all(target_arch = "wasm32", feature = "relaxed-simd")))]
 mod relaxed;
 mod scalar;
+#[cfg(any(
+    all(test, not(target_arch = "wasm32")),
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", feature = "relaxed-simd")
+))]
+mod segments;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -62,7 +72,8 @@ pub const MAX_INPUTS: usize = 65_536;
 /// The largest magnitude of a code of 8 bits.
 pub const EIGHT_BITS: i8 = 127;
 /// The largest magnitude of a code of 7 bits. Where no weight of the linear maps is beyond it, WebAssembly with relaxed vector
-/// instructions takes half as many of them (`relaxed.rs`); the bits are those of every other path.
+/// instructions (`relaxed.rs`) and x86 without VNNI (`maddubs.rs`) take half as many of them; the bits are those of every other
+/// path.
 pub const SEVEN_BITS: i8 = 63;
 
 /// The sizes of an encoder.
@@ -375,6 +386,7 @@ impl Weights {
     /// Whether no weight of a linear map has a larger magnitude.
     #[cfg(any(
         all(test, not(target_arch = "wasm32")),
+        target_arch = "x86_64",
         all(target_arch = "wasm32", feature = "relaxed-simd")
     ))]
     fn are_within(&self, largest: i8) -> bool {

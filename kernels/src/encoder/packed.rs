@@ -123,8 +123,8 @@ pub(super) struct Tile<'a, D: Product> {
     pub(super) panels: &'a [D::Weight],
     /// What their sums start from.
     pub(super) start: &'a [i32],
-    /// From those of their first panel on.
-    #[cfg_attr(not(any(test, feature = "relaxed-simd")), allow(dead_code))] // only relaxed.rs has some
+    /// From those of their first panel on; only products that add up in 16 bits have some.
+    #[cfg_attr(not(any(test, target_arch = "x86_64", feature = "relaxed-simd")), allow(dead_code))]
     pub(super) limits: &'a [i32],
 }
 

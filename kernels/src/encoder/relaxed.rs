@@ -8,15 +8,8 @@
 //!
 //! # Sums of a segment, in 16 bits
 //!
-//! Widening every pair to 32 bits would take as many multiplications as are saved. So pairs add up in 16 bits, over a
-//! [`segment`] of groups, modulo 2^16, from `-64 sum a` on. That is exact where the true sum fits, and it does where
-//!
-//! ```text
-//! |sum a w| <= |a| |w| <= 32767        (Cauchy-Schwarz, over the inputs of a lane)
-//! ```
-//!
-//! The weights' norms are known when they are packed, exactly; the codes' when they are quantised, or rather a little more than
-//! these: see [`CUT`]. Each block, panel and segment compares them, and goes pair by pair where the bound says nothing.
+//! Pairs add up as `segments.rs` says, over a [`segment`] of groups, from `-64 sum a` on. The codes' squares are noted a little
+//! higher than they are: see [`CUT`].
 //!
 //! # Sums of all inputs, in 32 bits
 //!
@@ -34,14 +27,13 @@ use core::arch::wasm32::*;
 #[cfg(not(all(target_arch = "wasm32", feature = "relaxed-simd")))]
 use super::emulated::*;
 use super::packed::{Product, Tile, Worth};
+use super::segments::{self, GROUP};
 use super::{math, simd};
 
 /// The largest magnitude of a weight.
 pub(super) const MOST: i8 = super::SEVEN_BITS;
 /// Added to weights.
 const RAISED: i8 = 64;
-/// Inputs whose products are added at once: two pairs.
-const GROUP: usize = 4;
 /// Rows of a block.
 const ROWS: usize = 4;
 /// Outputs of a panel, in two registers.
@@ -201,26 +193,9 @@ fn is_fused() -> bool {
         && sums([127; 4], [-1; 4], 0)[0] != CUT_OFF
 }
 
-/// Per panel and segment, the largest sum of squares of a lane's codes under which no sum of products leaves 16 bits.
-pub(super) fn limits(codes: &[i8], inputs: usize) -> Vec<i32> {
-    const MOST_SQUARED: i32 = (i16::MAX as i32) * (i16::MAX as i32);
-    let of_segment = GROUP * segment(inputs);
-    let segments = inputs.div_ceil(of_segment);
-    let mut limits = Vec::new();
-    for panel in codes.chunks(PANEL * inputs) {
-        let mut squares = vec![1; segments];
-        for row in panel.chunks_exact(inputs) {
-            for (most, segment) in squares.iter_mut().zip(row.chunks(of_segment)) {
-                let lane = |parity: usize| -> i32 {
-                    let pairs = segment.chunks(2).skip(parity).step_by(2);
-                    pairs.flatten().map(|&w| i32::from(w) * i32::from(w)).sum()
-                };
-                *most = lane(0).max(lane(1)).max(*most);
-            }
-        }
-        limits.extend(squares.iter().map(|squares| MOST_SQUARED / squares));
-    }
-    limits
+/// What [`segments::limits`] says of a panel's segments.
+pub(super) fn limits(weights: &[i8], inputs: usize) -> Vec<i32> {
+    segments::limits(weights, inputs, PANEL, GROUP * segment(inputs))
 }
 
 /// Codes of a block's rows, which go straight to their places, and the block's notes. Where there are fewer rows than a block

@@ -7,6 +7,8 @@
 //! In WebAssembly a tile is 2 registers of outputs by 4 rows: its compilers read all that a turn of a loop multiplies before
 //! they multiply, and 8 sums, 6 operands and a product are what the 15 registers they give out hold.
 
+#[cfg(target_arch = "x86_64")]
+use super::maddubs;
 use super::math;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use super::packed::Portable;
@@ -37,7 +39,15 @@ pub(super) trait Forward: Send + Sync {
 pub(super) fn lay_out(weights: &Weights, set: InstructionSet) -> Box<dyn Forward> {
     match set {
         #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 if weights.are_within(super::SEVEN_BITS) => {
+            Box::new(Packed::<Avx2Bytes>::new(weights))
+        }
+        #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx2 => Box::new(Packed::<Avx2>::new(weights)),
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 if weights.are_within(super::SEVEN_BITS) => {
+            Box::new(Packed::<Avx512Bytes>::new(weights))
+        }
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512 => Box::new(Packed::<Avx512>::new(weights)),
         #[cfg(target_arch = "x86_64")]
@@ -157,7 +167,7 @@ macro_rules! machine {
                 linear: &PackedLinear<$linear>,
                 outputs: &mut [f32],
             ) {
-                if <$linear as Product>::ROWS == 1 {
+                if is_wide::<$linear, $p>() {
                     // SAFETY: the instruction set is there, by the trait's contract.
                     return unsafe { $body::<$linear, $p, $r, true>(codes, scales, linear, outputs) };
                 }
@@ -216,6 +226,16 @@ use super::packed::x86;
 machine!(
     /// AVX2.
     Avx2, x86::Avx2Pairs, x86::Avx2Pairs, 2 x 6, linear_body, "avx2"
+);
+#[cfg(target_arch = "x86_64")]
+machine!(
+    /// AVX2, weights of 7 bits.
+    Avx2Bytes, maddubs::Quads<core::arch::x86_64::__m256i, 6>, x86::Avx2Pairs, 2 x 6, linear_body, "avx2"
+);
+#[cfg(target_arch = "x86_64")]
+machine!(
+    /// AVX-512, weights of 7 bits.
+    Avx512Bytes, maddubs::Quads<core::arch::x86_64::__m512i, 12>, x86::Avx512Pairs, 2 x 12, linear_body, "avx512f,avx512bw,avx512dq,avx512vl,avx2"
 );
 #[cfg(target_arch = "x86_64")]
 machine!(
@@ -516,12 +536,18 @@ pub(super) fn quantize_block<D: Product>(
     let mut rows = rows.chunks_exact(width).zip(scales);
     write_block::<D>(block, lines, line_of::<D>(width), |codes| {
         let Some((row, row_scale)) = rows.next() else { return };
-        let (inverse, scale) = math::scales(largest_scaled(row, multipliers), math::CODE_LIMIT);
-        for ((code, x), by) in codes.iter_mut().zip(row).zip(multipliers) {
-            *code = D::code(math::round(x * by * inverse));
-        }
-        *row_scale = scale;
+        *row_scale = quantize_row::<D>(row, multipliers, codes);
     });
+}
+
+/// A row's codes; what one of them is worth.
+#[inline(always)]
+pub(super) fn quantize_row<D: Product>(row: &[f32], multipliers: &[f32], codes: &mut [D::Code]) -> f32 {
+    let (inverse, scale) = math::scales(largest_scaled(row, multipliers), math::CODE_LIMIT);
+    for ((code, x), by) in codes.iter_mut().zip(row).zip(multipliers) {
+        *code = D::code(math::round(x * by * inverse));
+    }
+    scale
 }
 
 /// Has `write` fill the rows of a block of codes, each of `length`, in turn: in their place where blocks are rows, else in
@@ -704,13 +730,18 @@ pub(super) fn finish_rows<D: Product, const P: usize, const GELU: bool>(
     let rows = sums.chunks_exact(P * D::LANES).zip(row_scales).zip(outputs.chunks_mut(columns));
     for ((sums, row_scale), outputs) in rows {
         let outputs = &mut outputs[..used];
-        if D::ROWS == 1 && used == P * D::LANES {
+        if is_wide::<D, P>() && used == P * D::LANES {
             let (sums, outputs) = (&sums[..P * D::LANES], &mut outputs[..P * D::LANES]);
             finish::<GELU, true>(sums, scales, *row_scale, bias, outputs);
         } else {
             finish::<GELU, false>(sums, scales, *row_scale, bias, outputs);
         }
     }
+}
+
+/// Whether a tile has outputs enough for the compiler to see vectors in them.
+const fn is_wide<D: Product, const P: usize>() -> bool {
+    P * D::LANES >= 16
 }
 
 /// Elements that [`finish`] takes at once where there are as many; divides every tile.

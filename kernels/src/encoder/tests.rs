@@ -178,19 +178,22 @@ fn extreme_values(largest: i8) {
     }
 }
 
-/// Sums of products of every size of codes and weights, over every remainder of segments, groups and blocks: those that
-/// stay within 16 bits, those that do not, and those on the bound.
-#[test]
-fn relaxed_products_are_exact() {
-    use packed::{Aligned, PackedLinear, Product, codes_of};
-    use relaxed::RelaxedQuads as Quads;
+/// Sums of products of every size of codes and weights, over every remainder of segments, groups, blocks and panels: those
+/// that stay within 16 bits, those that do not, and those on the bound. `fill` lays rows of codes out as a block, `segment` says
+/// how many inputs a segment has.
+fn products_are_exact<D: packed::Product, const R: usize>(
+    fill: impl Fn(&[i8], usize, &mut [D::Code]),
+    segment: impl Fn(usize) -> usize,
+    change: impl Fn(&mut packed::PackedLinear<D>),
+) {
+    use packed::{Aligned, PackedLinear, codes_of};
     let (mut within, mut beyond) = (0, 0);
-    let inputs = if cfg!(miri) { vec![70] } else { vec![1, 4, 7, 39, 40, 41, 200, 384, 1100] };
+    let inputs = if cfg!(miri) { vec![70] } else { vec![1, 4, 7, 31, 32, 33, 39, 40, 41, 200, 384, 1100] };
     for (inputs, (most, largest)) in inputs
         .iter()
         .flat_map(|&inputs| [(127, 63), (127, 3), (9, 63), (60, 30), (1, 1)].map(|sizes| (inputs, sizes)))
     {
-        let (rows, outputs) = (5, 11);
+        let (rows, outputs) = (R + 1, D::PANEL + 3);
         let draw = |seed, count, most: i8| -> Vec<i8> {
             (0..count)
                 .map(|place| (noise(seed, place) * 1.5 * f32::from(most)) as i8)
@@ -204,60 +207,82 @@ fn relaxed_products_are_exact() {
             bias: vec![0.0; outputs],
             multipliers: vec![1.0; inputs],
         };
-        let mut packed = PackedLinear::<Quads>::new(&linear);
-        let line = packed::line_of::<Quads>(inputs);
-        let mut blocks = Aligned::zeros(codes_of::<Quads>(rows, inputs));
-        for (rows, block) in
-            codes.chunks(4 * inputs).zip(blocks.chunks_exact_mut(codes_of::<Quads>(1, inputs)))
-        {
-            // What fills up a last group counts for nothing, whatever it is.
-            let mut lines = vec![-77; 4 * line];
-            for (to, row) in lines.chunks_exact_mut(line).zip(rows.chunks_exact(inputs)) {
-                to[..inputs].copy_from_slice(row);
-            }
-            Quads::interleave(&lines, &mut block[..4 * line]);
-            relaxed::take_notes(block, inputs);
+        let mut packed = PackedLinear::<D>::new(&linear);
+        change(&mut packed);
+        let mut blocks = Aligned::zeros(codes_of::<D>(rows, inputs));
+        for (rows, block) in codes.chunks(R * inputs).zip(blocks.chunks_exact_mut(codes_of::<D>(1, inputs))) {
+            fill(rows, inputs, block);
         }
-        for fused in [false, true] {
-            if fused {
-                packed.limits.clear();
+        for first in (0..outputs).step_by(D::PANEL) {
+            let mut sums = vec![1; 2 * R * D::PANEL];
+            // SAFETY: two blocks of rows, and room for their sums; the caller has seen that the instructions are there.
+            unsafe {
+                let (codes, tile) = (blocks.as_ptr(), packed.tile(first, D::PANEL));
+                D::multiply_blocks::<2, R>(codes, 2, packed.groups(), tile, sums.as_mut_ptr(), D::PANEL);
             }
-            for first in (0..outputs).step_by(8) {
-                let mut sums = [1; 8 * 8];
-                // SAFETY: two blocks of four rows, and room for the sums of eight rows.
-                unsafe {
-                    let tile = packed.tile(first, 8);
-                    Quads::multiply_blocks::<2, 4>(
-                        blocks.as_ptr(),
-                        2,
-                        packed.groups(),
-                        tile,
-                        sums.as_mut_ptr(),
-                        8,
-                    );
-                }
-                for (row, output) in
-                    (0..rows).flat_map(|row| (first..outputs.min(first + 8)).map(move |o| (row, o)))
-                {
-                    let (a, w) = (&codes[row * inputs..][..inputs], &weights[output * inputs..][..inputs]);
-                    let expected: i32 = a.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
-                    assert_eq!(
-                        sums[row * 8 + output - first],
-                        expected,
-                        "{inputs} inputs, {most}, {largest}, {fused}"
-                    );
-                }
+            for (row, output) in
+                (0..rows).flat_map(|row| (first..outputs.min(first + D::PANEL)).map(move |o| (row, o)))
+            {
+                let (a, w) = (&codes[row * inputs..][..inputs], &weights[output * inputs..][..inputs]);
+                let expected: i32 = a.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
+                let found = sums[row * D::PANEL + output - first];
+                assert_eq!(found, expected, "{inputs} inputs, {most}, {largest}");
             }
         }
         let squares = |codes: &[i8]| codes.iter().map(|&a| i32::from(a) * i32::from(a)).sum::<i32>();
-        for limits in relaxed::limits(&weights, inputs).iter().take(1) {
-            let fits = codes
-                .chunks_exact(inputs)
-                .all(|row| squares(&row[..inputs.min(4 * relaxed::segment(inputs))]) <= *limits);
-            *(if fits { &mut within } else { &mut beyond }) += 1;
-        }
+        let limit = segments::limits(&weights, inputs, D::PANEL, segment(inputs))[0];
+        let fits =
+            codes.chunks_exact(inputs).all(|row| squares(&row[..inputs.min(segment(inputs))]) <= limit);
+        *(if fits { &mut within } else { &mut beyond }) += 1;
     }
     assert!(cfg!(miri) || (within > 5 && beyond > 5), "{within} within 16 bits, {beyond} beyond");
+}
+
+#[test]
+fn relaxed_products_are_exact() {
+    use packed::Product;
+    use relaxed::RelaxedQuads as Quads;
+    let fill = |rows: &[i8], inputs: usize, block: &mut [i8]| {
+        let line = packed::line_of::<Quads>(inputs);
+        // What fills up a last group counts for nothing, whatever it is.
+        let mut lines = vec![-77; 4 * line];
+        for (to, row) in lines.chunks_exact_mut(line).zip(rows.chunks_exact(inputs)) {
+            to[..inputs].copy_from_slice(row);
+        }
+        Quads::interleave(&lines, &mut block[..4 * line]);
+        relaxed::take_notes(block, inputs);
+    };
+    let segment = |inputs| 4 * relaxed::segment(inputs);
+    products_are_exact::<Quads, 4>(fill, segment, |_| {});
+    products_are_exact::<Quads, 4>(fill, segment, |fused| fused.limits.clear());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn products_of_raised_codes_are_exact() {
+    use core::arch::x86_64::{__m256i, __m512i};
+    if InstructionSet::Avx2.is_available() {
+        products_of_raised_codes::<__m256i, 6>();
+    }
+    if InstructionSet::Avx512.is_available() {
+        products_of_raised_codes::<__m512i, 12>();
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn products_of_raised_codes<V: maddubs::Register, const R: usize>() {
+    use maddubs::{Quads, note_squares, of_segment};
+    let fill = |rows: &[i8], inputs: usize, block: &mut [u8]| {
+        let line = packed::line_of::<Quads<V, R>>(inputs);
+        let (codes, notes) = block.split_at_mut(R * line);
+        codes.fill(51);
+        for (to, row) in codes.chunks_exact_mut(line).zip(rows.chunks_exact(inputs)) {
+            to.iter_mut().zip(row).for_each(|(to, &code)| *to = (i32::from(code) + 128) as u8);
+            // SAFETY: AVX2 is there.
+            unsafe { note_squares(&to[..inputs], notes) };
+        }
+    };
+    products_are_exact::<Quads<V, R>, R>(fill, of_segment, |_| {});
 }
 
 /// A block's codes lie where they belong and are what the definition says, for every remainder of inputs and of rows; what
@@ -304,16 +329,54 @@ fn relaxed_codes_are_the_definitions() {
     }
 }
 
-/// The bound by hand: 40 weights of 63, 20 in a lane, bear codes whose squares sum to (32767 / (63 sqrt 20))^2.
+/// The same of raised codes, row after row; of squares the largest are noted as they are.
+#[cfg(target_arch = "x86_64")]
 #[test]
-fn limits_of_relaxed_sums() {
-    assert_eq!(relaxed::limits(&[63; 40], 40), [32767 * 32767 / (20 * 63 * 63)]);
-    assert_eq!(relaxed::limits(&[0; 41], 41), [32767 * 32767; 2]);
-    // Lanes take pairs by turns: 1, 1, 3, 3 has squares of 2 and 18, and the second panel is its own.
+fn raised_codes_are_the_definitions() {
+    use packed::{Product, codes_of, line_of};
+    type Quads = maddubs::Quads<core::arch::x86_64::__m256i, 6>;
+    if !InstructionSet::Avx2.is_available() {
+        return;
+    }
+    for (inputs, count) in [1, 3, 4, 7, 16, 31, 33, 48, 384, 1100]
+        .into_iter()
+        .flat_map(|inputs| (1..=6).map(move |count| (inputs, count)))
+    {
+        let multipliers: Vec<f32> = (0..inputs).map(|input| noise(5, input) + 1.5).collect();
+        let rows: Vec<f32> = (0..count * inputs).map(|place| noise(6, place) * 7.0).collect();
+        let mut block = vec![77; codes_of::<Quads>(6, inputs)];
+        let mut scales = vec![-1.0; count];
+        Quads::quantize_block(&rows, &multipliers, &mut scales, &mut [], &mut block);
+        let line = line_of::<Quads>(inputs);
+        let mut squares = vec![[0i32; 2]; inputs.div_ceil(maddubs::of_segment(inputs)) * count];
+        for (row, scale) in scales.iter().enumerate() {
+            let scaled: Vec<f32> =
+                rows[row * inputs..].iter().zip(&multipliers).map(|(x, by)| x * by).collect();
+            let (inverse, expected) = math::scales(math::largest_magnitude(&scaled), math::CODE_LIMIT);
+            assert_eq!(*scale, expected, "{inputs} inputs, row {row} of {count}");
+            for (input, x) in scaled.iter().enumerate() {
+                let code = math::round(x * inverse);
+                assert_eq!(i32::from(block[row * line + input]), code + 128, "input {input} of {inputs}");
+                squares[input / maddubs::of_segment(inputs) * count + row][input % 4 / 2] += code * code;
+            }
+        }
+        let noted = block[6 * line..].as_chunks().0.iter().map(|&most| i32::from_ne_bytes(most));
+        let largest = squares.chunks(count).map(|rows| rows.iter().flatten().copied().max().unwrap());
+        assert_eq!(noted.collect::<Vec<_>>(), largest.collect::<Vec<_>>(), "{inputs} inputs, {count} rows");
+    }
+}
+
+/// The bound by hand: 40 weights of 63, 20 in a half, bear codes whose squares sum to (32767 / (63 sqrt 20))^2.
+#[test]
+fn limits_of_sums_in_16_bits() {
+    let limits = |weights: &[i8], inputs| segments::limits(weights, inputs, 8, 40);
+    assert_eq!(limits(&[63; 40], 40), [32767 * 32767 / (20 * 63 * 63)]);
+    assert_eq!(limits(&[0; 41], 41), [32767 * 32767; 2]);
+    // Halves take pairs by turns: 1, 1, 3, 3 has squares of 2 and 18, and the second panel is its own.
     let mut rows = vec![0; 9 * 4];
     rows[..4].copy_from_slice(&[1, 1, 3, 3]);
     rows[8 * 4..].copy_from_slice(&[5, 0, 0, 0]);
-    assert_eq!(relaxed::limits(&rows, 4), [32767 * 32767 / 18, 32767 * 32767 / 25]);
+    assert_eq!(limits(&rows, 4), [32767 * 32767 / 18, 32767 * 32767 / 25]);
 }
 
 /// The bits of one text, as a number that was noted down with [`BITS`]: vectors that are kept on disk are told apart by that.
