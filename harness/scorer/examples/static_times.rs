@@ -49,8 +49,9 @@ fn pieces(lines: &str) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(pieces)
 }
 
-/// Seconds this thread was on a processor, as Linux counts them.
+/// Seconds this thread was on a processor, as Linux counts them: up to the last tick of its clock, or to a yield.
 fn processor_seconds() -> f64 {
+    std::thread::yield_now();
     let counted = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     counted.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(f64::NAN) * 1e-9
 }
