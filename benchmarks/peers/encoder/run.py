@@ -15,28 +15,51 @@ from pathlib import Path
 
 TEXTS = 32
 AVX2 = "AVX2+FMA"
-# Set in the process that `narrow` starts, and read by PyTorch and oneDNN.
-NARROW = {"GRADED_PEERS_NARROW": "1", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+# Names the folder of the narrowed ONNX Runtime, in the process that `narrow` starts.
+NARROWED = "GRADED_PEERS_NARROWED"
+# Read there by PyTorch and the libraries beneath it.
+AVX2_AT_MOST = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+
+def parse():
+    arguments = argparse.ArgumentParser(allow_abbrev=False)
+    arguments.add_argument("--model", required=True, help="the sentence-transformers folder")
+    arguments.add_argument("--bundle")
+    arguments.add_argument("--ours", help="the encoder_times program")
+    arguments.add_argument("--export", metavar="FOLDER", help="only write the graphs into this folder")
+    arguments.add_argument("--also", action="append", default=[], help="an instruction set of ours")
+    arguments.add_argument("--avx2", action="store_true", help="everyone as on a processor that ends at AVX2")
+    arguments.add_argument("--lengths", default="32,128,256")
+    arguments.add_argument("--rounds", type=int, default=7)
+    return arguments.parse_args()
 
 
 def narrow():
     """Runs this script anew with peers that see a processor whose widest vectors are AVX2's; returns its exit status.
 
     ONNX Runtime has no setting for it: of a copy of the package, whose version requirements.txt pins, every `xgetbv` that
-    asks the system which registers it keeps (`mov eax, eax; shl rdx, 32` come after it) becomes `mov al, 7`: those up to AVX2."""
+    asks the system which registers it keeps (`mov eax, eax; shl rdx, 32` come after it) becomes `mov al, 7`: those up to AVX2.
+    AVX-VNNI and AMX it looks for in other ways, so on a processor that has them this is refused."""
+    if {"avx_vnni", "amx_tile"} & set(Path("/proc/cpuinfo").read_text().split()):
+        sys.exit("--avx2: ONNX Runtime would use this processor's AVX-VNNI or AMX all the same")
+    package = importlib.util.find_spec("onnxruntime")
+    if package is None:
+        sys.exit("onnxruntime is not installed: pip install -r requirements.txt")
     ask, answer, after = (bytes.fromhex(code) for code in ("0f01d0", "b00790", "89c048c1e220"))
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(importlib.util.find_spec("onnxruntime").origin).parent
-        copy = Path(shutil.copytree(package, Path(folder) / "onnxruntime"))
-        library, = (copy / "capi").glob("onnxruntime_pybind11_state*.so")
-        code = library.read_bytes()
-        assert code.count(ask + after) == 5, f"{library.name} is not the library this was written for"
-        library.write_bytes(code.replace(ask + after, answer + after))
-        environment = os.environ | NARROW | {"PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}
+        copy = Path(shutil.copytree(Path(package.origin).parent, Path(folder) / "onnxruntime"))
+        libraries = list((copy / "capi").glob("onnxruntime_pybind11_state*.so"))
+        codes = [library.read_bytes() for library in libraries]
+        if [code.count(ask + after) for code in codes] != [5]:
+            sys.exit("--avx2 is written for the onnxruntime of requirements.txt, on x86-64; this is another")
+        libraries[0].write_bytes(codes[0].replace(ask + after, answer + after))
+        path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+        environment = os.environ | AVX2_AT_MOST | {NARROWED: folder, "PYTHONPATH": path}
         return subprocess.run([sys.executable, *sys.argv], env=environment).returncode
 
 
-if "--avx2" in sys.argv and "GRADED_PEERS_NARROW" not in os.environ:
+ARGUMENTS = parse()
+if ARGUMENTS.avx2 and NARROWED not in os.environ:
     sys.exit(narrow())
 
 import numpy as np
@@ -63,7 +86,7 @@ class Ours:
 
 
 class Limit:
-    """What the instructions of `program`'s linear maps could do of these alone, on registers."""
+    """The linear maps alone, at the speed at which `program`'s instruction set multiplies bytes on registers."""
 
     def __init__(self, program, products):
         self.process, self.products = program.process, products
@@ -71,7 +94,8 @@ class Limit:
     def run(self, ids):
         self.process.stdin.write("limit\n")
         self.process.stdin.flush()
-        return self.products * ids.size / (json.loads(self.process.stdout.readline()) or float("nan")), None
+        products_per_second = json.loads(self.process.stdout.readline())
+        return self.products * ids.size / (products_per_second or float("nan")), None
 
 
 class Ort:
@@ -140,17 +164,9 @@ def least_cosine(found, expected):
     return float(((found * expected).sum(1) / norms).min())
 
 
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--model", required=True, help="the sentence-transformers folder")
-    arguments.add_argument("--bundle")
-    arguments.add_argument("--ours", help="the encoder_times program")
-    arguments.add_argument("--export", metavar="FOLDER", help="only write the graphs into this folder")
-    arguments.add_argument("--also", action="append", default=[], help="an instruction set of ours")
-    arguments.add_argument("--avx2", action="store_true", help="everyone as on a processor that ends at AVX2")
-    arguments.add_argument("--lengths", default="32,128,256")
-    arguments.add_argument("--rounds", type=int, default=7)
-    arguments = arguments.parse_args()
+def main(arguments):
+    if arguments.avx2 != onnxruntime.__file__.startswith(os.environ.get(NARROWED, "/ none /")):
+        sys.exit(f"--avx2 and {onnxruntime.__file__} do not go together: is {NARROWED} set from elsewhere?")
     torch.set_num_threads(1)
     eager = AutoModel.from_pretrained(arguments.model, attn_implementation="eager").eval()
     if arguments.export:
@@ -196,4 +212,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGUMENTS)

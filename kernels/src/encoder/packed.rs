@@ -6,7 +6,8 @@
 //!
 //! Rows of codes lie in blocks of [`Product::ROWS`], in the same way: group after group, in each group the block's rows.
 //! Blocks of one are plain rows. Larger ones let a tile read all its codes from one pointer at constant distances, which
-//! WebAssembly has in its loads; a pointer per row would cost it an addition per load.
+//! WebAssembly has in its loads; a pointer per row would cost it an addition per load. (`maddubs.rs` has blocks for what it notes
+//! about their rows, which lie one after the other.)
 
 use super::{Linear, simd};
 
@@ -65,7 +66,7 @@ pub(super) trait Product: Copy + 'static {
     /// Codes of a block's rows, with its notes, and what a code of each row is worth; `lines` is room for the rows. Codes that
     /// fill up a last group may be any: their weights are zero.
     #[inline(always)]
-    fn quantize_block(
+    unsafe fn quantize_block(
         rows: &[f32],
         multipliers: &[f32],
         scales: &mut [f32],
@@ -98,7 +99,8 @@ pub(super) trait Product: Copy + 'static {
     /// Products of `blocks` blocks with `P` registers of outputs, whose sums have `sums_stride` from row to row.
     ///
     /// # Safety
-    /// Blocks and panels have `groups` groups, `sums` has room for all rows.
+    /// Blocks and panels have `groups` groups, `tile` is of a [`PackedLinear`] where [`Product::limits`] says anything, and `sums`
+    /// has room for all rows.
     #[inline(always)]
     unsafe fn multiply_blocks<const P: usize, const R: usize>(
         codes: *const Self::Code,

@@ -120,7 +120,7 @@ impl Product for RelaxedQuads {
         unsafe { i32x4_relaxed_dot_i8x16_i7x16_add(codes, weights, sums) }
     }
     #[inline(always)]
-    fn quantize_block(
+    unsafe fn quantize_block(
         rows: &[f32],
         multipliers: &[f32],
         scales: &mut [f32],

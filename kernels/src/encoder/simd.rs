@@ -146,7 +146,8 @@ macro_rules! machine {
                 codes: &mut [<$linear as Product>::Code],
                 scales: &mut [f32],
             ) {
-                quantize::<$linear>(rows, multipliers, lines, codes, scales);
+                // SAFETY: the instruction set is there, by the trait's contract.
+                unsafe { quantize::<$linear>(rows, multipliers, lines, codes, scales) }
             }
             #[inline(never)]
             $(#[target_feature(enable = $features)])?
@@ -508,8 +509,11 @@ fn map<M: Machine, const GELU: bool>(
 }
 
 /// Codes and scales of rows; `lines` is room for the rows of a block.
+///
+/// # Safety
+/// The instruction set of `D` is available.
 #[inline(always)]
-fn quantize<D: Product>(
+unsafe fn quantize<D: Product>(
     rows: &[f32],
     multipliers: &[f32],
     lines: &mut [D::Code],
@@ -519,7 +523,8 @@ fn quantize<D: Product>(
     let width = multipliers.len();
     let blocks = codes.chunks_exact_mut(codes_of::<D>(1, width));
     for ((rows, scales), block) in rows.chunks(D::ROWS * width).zip(scales.chunks_mut(D::ROWS)).zip(blocks) {
-        D::quantize_block(rows, multipliers, scales, lines, block);
+        // SAFETY: by this function's contract.
+        unsafe { D::quantize_block(rows, multipliers, scales, lines, block) };
     }
 }
 
@@ -798,8 +803,8 @@ fn gelu(outputs: &mut [f32]) {
 ///
 /// # Safety
 /// The instruction set of `D` is available; `codes` holds `count` rows of `groups` groups in whole blocks, `tile.panels` as many
-/// groups of `P x LANES` outputs, `tile.start` a value for each of these and `sums` `count` rows of `sums_stride` (in whole
-/// blocks).
+/// groups of `P x LANES` outputs, `tile.start` a value for each of these, `tile.limits` what [`Product::limits`] says of their panels
+/// and `sums` `count` rows of `sums_stride` (in whole blocks).
 #[inline(always)]
 unsafe fn multiply_rows<D: Product, const P: usize, const R: usize>(
     codes: &[D::Code],

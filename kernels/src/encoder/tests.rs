@@ -186,56 +186,83 @@ fn products_are_exact<D: packed::Product, const R: usize>(
     segment: impl Fn(usize) -> usize,
     change: impl Fn(&mut packed::PackedLinear<D>),
 ) {
-    use packed::{Aligned, PackedLinear, codes_of};
-    let (mut within, mut beyond) = (0, 0);
+    let (rows, outputs) = (R + 1, D::PANEL + 3);
+    let check = |codes: &[i8], weights: &[i8], inputs: usize| {
+        let packed = packed(weights, inputs, &change);
+        check_products::<D, R>(codes, weights, &packed, &fill);
+    };
+    let draw = |seed, count, most: i8| -> Vec<i8> {
+        (0..count)
+            .map(|place| (noise(seed, place) * 1.5 * f32::from(most)) as i8)
+            .map(|x| x.clamp(-most, most))
+            .collect()
+    };
     let inputs = if cfg!(miri) { vec![70] } else { vec![1, 4, 7, 31, 32, 33, 39, 40, 41, 200, 384, 1100] };
     for (inputs, (most, largest)) in inputs
         .iter()
         .flat_map(|&inputs| [(127, 63), (127, 3), (9, 63), (60, 30), (1, 1)].map(|sizes| (inputs, sizes)))
     {
-        let (rows, outputs) = (R + 1, D::PANEL + 3);
-        let draw = |seed, count, most: i8| -> Vec<i8> {
-            (0..count)
-                .map(|place| (noise(seed, place) * 1.5 * f32::from(most)) as i8)
-                .map(|x| x.clamp(-most, most))
-                .collect()
-        };
-        let (codes, weights) = (draw(1, rows * inputs, most), draw(2, outputs * inputs, largest));
-        let linear = Linear {
-            codes: weights.clone(),
-            scales: vec![1.0; outputs],
-            bias: vec![0.0; outputs],
-            multipliers: vec![1.0; inputs],
-        };
-        let mut packed = PackedLinear::<D>::new(&linear);
-        change(&mut packed);
-        let mut blocks = Aligned::zeros(codes_of::<D>(rows, inputs));
-        for (rows, block) in codes.chunks(R * inputs).zip(blocks.chunks_exact_mut(codes_of::<D>(1, inputs))) {
-            fill(rows, inputs, block);
-        }
-        for first in (0..outputs).step_by(D::PANEL) {
-            let mut sums = vec![1; 2 * R * D::PANEL];
-            // SAFETY: two blocks of rows, and room for their sums; the caller has seen that the instructions are there.
-            unsafe {
-                let (codes, tile) = (blocks.as_ptr(), packed.tile(first, D::PANEL));
-                D::multiply_blocks::<2, R>(codes, 2, packed.groups(), tile, sums.as_mut_ptr(), D::PANEL);
-            }
-            for (row, output) in
-                (0..rows).flat_map(|row| (first..outputs.min(first + D::PANEL)).map(move |o| (row, o)))
-            {
-                let (a, w) = (&codes[row * inputs..][..inputs], &weights[output * inputs..][..inputs]);
-                let expected: i32 = a.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
-                let found = sums[row * D::PANEL + output - first];
-                assert_eq!(found, expected, "{inputs} inputs, {most}, {largest}");
-            }
-        }
-        let squares = |codes: &[i8]| codes.iter().map(|&a| i32::from(a) * i32::from(a)).sum::<i32>();
-        let limit = segments::limits(&weights, inputs, D::PANEL, segment(inputs))[0];
-        let fits =
-            codes.chunks_exact(inputs).all(|row| squares(&row[..inputs.min(segment(inputs))]) <= limit);
-        *(if fits { &mut within } else { &mut beyond }) += 1;
+        check(&draw(1, rows * inputs, most), &draw(2, outputs * inputs, largest), inputs);
     }
-    assert!(cfg!(miri) || (within > 5 && beyond > 5), "{within} within 16 bits, {beyond} beyond");
+    // Codes that are a multiple of the weights, the largest whose sums 16 bits hold and the next.
+    for (inputs, weight) in [(384, 63), (384, 17), (384, -33), (1100, 63), (1100, -9)] {
+        let inputs_of_half = segment(inputs) / 2;
+        let weights = vec![weight; outputs * inputs];
+        let limit = segments::limits(&weights, inputs, D::PANEL, segment(inputs))[0];
+        let most = 32767 / (inputs_of_half * usize::from(weight.unsigned_abs()));
+        assert!(most < 127, "{most}");
+        for code in [most as i8, most as i8 + 1, -(most as i8), -(most as i8) - 1] {
+            let squares = inputs_of_half as i32 * i32::from(code) * i32::from(code);
+            assert_eq!(squares <= limit, code.unsigned_abs() as usize <= most, "{code}, {weight}");
+            check(&vec![code; rows * inputs], &weights, inputs);
+        }
+    }
+}
+
+fn packed<D: packed::Product>(
+    weights: &[i8],
+    inputs: usize,
+    change: impl Fn(&mut packed::PackedLinear<D>),
+) -> packed::PackedLinear<D> {
+    let outputs = weights.len() / inputs;
+    let (codes, multipliers) = (weights.to_vec(), vec![1.0; inputs]);
+    let linear = Linear { codes, scales: vec![1.0; outputs], bias: vec![0.0; outputs], multipliers };
+    let mut packed = packed::PackedLinear::<D>::new(&linear);
+    change(&mut packed);
+    packed
+}
+
+/// The products of all rows of codes with all weights are those of plain sums.
+fn check_products<D: packed::Product, const R: usize>(
+    codes: &[i8],
+    weights: &[i8],
+    packed: &packed::PackedLinear<D>,
+    fill: impl Fn(&[i8], usize, &mut [D::Code]),
+) {
+    use packed::{Aligned, codes_of};
+    let inputs = packed.inputs();
+    let (rows, outputs) = (codes.len() / inputs, weights.len() / inputs);
+    assert!(rows <= 2 * R);
+    let mut blocks = Aligned::zeros(codes_of::<D>(2 * R, inputs));
+    for (rows, block) in codes.chunks(R * inputs).zip(blocks.chunks_exact_mut(codes_of::<D>(1, inputs))) {
+        fill(rows, inputs, block);
+    }
+    for first in (0..outputs).step_by(D::PANEL) {
+        let mut sums = vec![1; 2 * R * D::PANEL];
+        // SAFETY: two blocks of rows, and room for their sums; the caller has seen that the instructions are there.
+        unsafe {
+            let (codes, tile) = (blocks.as_ptr(), packed.tile(first, D::PANEL));
+            D::multiply_blocks::<2, R>(codes, 2, packed.groups(), tile, sums.as_mut_ptr(), D::PANEL);
+        }
+        for (row, output) in
+            (0..rows).flat_map(|row| (first..outputs.min(first + D::PANEL)).map(move |o| (row, o)))
+        {
+            let (a, w) = (&codes[row * inputs..][..inputs], &weights[output * inputs..][..inputs]);
+            let expected: i32 = a.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
+            let found = sums[row * D::PANEL + output - first];
+            assert_eq!(found, expected, "{inputs} inputs, codes {a:?}, weights {w:?}");
+        }
+    }
 }
 
 #[test]
@@ -298,7 +325,8 @@ fn relaxed_codes_are_the_definitions() {
             rows[..inputs / 2].fill(0.0);
             let mut block = vec![-77; codes_of::<Quads>(4, inputs)];
             let mut scales = vec![-1.0; count];
-            Quads::quantize_block(&rows, &multipliers, &mut scales, &mut [], &mut block);
+            // SAFETY: the instructions are emulated.
+            unsafe { Quads::quantize_block(&rows, &multipliers, &mut scales, &mut [], &mut block) };
             let code = |row: usize, input: usize| block[(input / 4 * 4 + row) * 4 + input % 4];
             for (row, scale) in scales.iter().enumerate() {
                 let scaled: Vec<f32> =
@@ -346,7 +374,8 @@ fn raised_codes_are_the_definitions() {
         let rows: Vec<f32> = (0..count * inputs).map(|place| noise(6, place) * 7.0).collect();
         let mut block = vec![77; codes_of::<Quads>(6, inputs)];
         let mut scales = vec![-1.0; count];
-        Quads::quantize_block(&rows, &multipliers, &mut scales, &mut [], &mut block);
+        // SAFETY: AVX2 is there.
+        unsafe { Quads::quantize_block(&rows, &multipliers, &mut scales, &mut [], &mut block) };
         let line = line_of::<Quads>(inputs);
         let mut squares = vec![[0i32; 2]; inputs.div_ceil(maddubs::of_segment(inputs)) * count];
         for (row, scale) in scales.iter().enumerate() {
