@@ -312,6 +312,13 @@ fn products_of_raised_codes<V: maddubs::Register, const R: usize>() {
     products_are_exact::<Quads<V, R>, R>(fill, of_segment, |_| {});
 }
 
+/// A row's codes by the definition, and what one of them is worth.
+fn defined_codes(row: &[f32], multipliers: &[f32]) -> (Vec<i32>, f32) {
+    let scaled: Vec<f32> = row.iter().zip(multipliers).map(|(x, by)| x * by).collect();
+    let (inverse, scale) = math::scales(math::largest_magnitude(&scaled), math::CODE_LIMIT);
+    (scaled.iter().map(|x| math::round(x * inverse)).collect(), scale)
+}
+
 /// A block's codes lie where they belong and are what the definition says, for every remainder of inputs and of rows; what
 /// fills it up is zero; and no lane's squares are noted as less than they are.
 #[test]
@@ -329,16 +336,10 @@ fn relaxed_codes_are_the_definitions() {
             unsafe { Quads::quantize_block(&rows, &multipliers, &mut scales, &mut [], &mut block) };
             let code = |row: usize, input: usize| block[(input / 4 * 4 + row) * 4 + input % 4];
             for (row, scale) in scales.iter().enumerate() {
-                let scaled: Vec<f32> =
-                    rows[row * inputs..].iter().zip(&multipliers).map(|(x, by)| x * by).collect();
-                let (inverse, expected) = math::scales(math::largest_magnitude(&scaled), math::CODE_LIMIT);
+                let (codes, expected) = defined_codes(&rows[row * inputs..][..inputs], &multipliers);
                 assert_eq!(*scale, expected, "{inputs} inputs, row {row} of {count}");
-                for (input, x) in scaled.iter().enumerate() {
-                    assert_eq!(
-                        i32::from(code(row, input)),
-                        math::round(x * inverse),
-                        "input {input} of {inputs}"
-                    );
+                for (input, expected) in codes.into_iter().enumerate() {
+                    assert_eq!(i32::from(code(row, input)), expected, "input {input} of {inputs}");
                 }
             }
             let line = packed::line_of::<Quads>(inputs);
@@ -379,12 +380,9 @@ fn raised_codes_are_the_definitions() {
         let line = line_of::<Quads>(inputs);
         let mut squares = vec![[0i32; 2]; inputs.div_ceil(maddubs::of_segment(inputs)) * count];
         for (row, scale) in scales.iter().enumerate() {
-            let scaled: Vec<f32> =
-                rows[row * inputs..].iter().zip(&multipliers).map(|(x, by)| x * by).collect();
-            let (inverse, expected) = math::scales(math::largest_magnitude(&scaled), math::CODE_LIMIT);
+            let (codes, expected) = defined_codes(&rows[row * inputs..][..inputs], &multipliers);
             assert_eq!(*scale, expected, "{inputs} inputs, row {row} of {count}");
-            for (input, x) in scaled.iter().enumerate() {
-                let code = math::round(x * inverse);
+            for (input, code) in codes.into_iter().enumerate() {
                 assert_eq!(i32::from(block[row * line + input]), code + 128, "input {input} of {inputs}");
                 squares[input / maddubs::of_segment(inputs) * count + row][input % 4 / 2] += code * code;
             }
